@@ -1,0 +1,3 @@
+//! Where the files of COPY, ADD and bind mounts come from: directories, Git, archives; and which of them are meant.
+
+pub mod selection;

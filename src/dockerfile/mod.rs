@@ -1,0 +1,3 @@
+//! The Dockerfile language: bytes to AST.
+
+pub mod ast;

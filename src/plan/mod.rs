@@ -1,0 +1,68 @@
+//! The plan of a build: AST -> stage graph -> build graph.  Pure: what it needs to know it asks of [`Facts`].
+
+pub mod graph;
+
+use crate::diag::Diagnostic;
+use crate::image::Platform;
+use graph::ImageFacts;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the command line says that changes the plan.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `--target`, a stage's name or number; the last stage by default.
+    pub target: Option<String>,
+    /// `--build-arg`, in order of the command line; a name without value is already looked up.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`, in order of names.
+    pub labels: BTreeMap<String, String>,
+    /// `--platform`, the platform of the result.
+    pub platform: Platform,
+    /// The platform of this machine (BUILDPLATFORM).
+    pub build_platform: Platform,
+    /// `--build-context`, names normalised (`busybox:latest` is `busybox`); context ids follow this order from 1.
+    pub contexts: Vec<(String, NamedContext)>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--no-cache-filter`, stage names.
+    pub no_cache_filter: Vec<String>,
+    /// `--network` for RUNs that do not say.
+    pub network: graph::Network,
+    /// `--allow`, the entitlements granted (`network.host`, `security.insecure`, `device`..).
+    pub allow: Vec<String>,
+    /// `--add-host`, name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `--shm-size` in bytes.
+    pub shm_size_bytes: Option<u64>,
+    /// `--ulimit`: name, soft, hard.
+    pub ulimits: Vec<(String, u64, u64)>,
+}
+
+/// What a `--build-context` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// `docker-image://REF`, or `docker-image://scratch`.
+    Image(String),
+    /// `oci-layout://PATH[:tag][@digest]`.
+    OciLayout(String),
+    /// A local directory, a Git URL or an http(s) URL: files.
+    Files(String),
+}
+
+/// Where an image is to be looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ImageSource<'a> {
+    /// A reference, as written after expansion: the local store, then a registry.
+    Reference(&'a str),
+    /// An OCI layout on disk, `PATH[:tag][@digest]`.
+    OciLayout(&'a str),
+}
+
+/// Answers what only the world outside knows.
+pub trait Facts {
+    /// Returns the manifest and config of an image for a platform.
+    ///
+    /// Errors are diagnostics without a place; the planner adds the place.
+    fn image(&mut self, source: ImageSource<'_>, platform: &Platform) -> Result<Arc<ImageFacts>, Diagnostic>;
+}
