@@ -1,3 +1,171 @@
 //! The scheduler over the build graph; one file for each kind of step.
+//!
+//! [`build`] reads context and Dockerfile, has them planned, makes what the cache does not have, and returns the file
+//! systems of the targets.  Putting them somewhere is the business of `output`.
 
+mod base;
+mod blobs;
+mod contexts;
+pub mod copy;
+mod facts;
+mod files;
+mod filesystem;
+mod keys;
+mod layers;
+pub mod mode;
+mod mounts;
+pub mod owner;
+mod remote;
 pub mod request;
+mod run;
+mod schedule;
+mod session;
+mod source;
+mod ssh;
+mod steps;
+pub mod workdir;
+
+pub use base::fetch_blob;
+pub use blobs::{FinishedLayer, LayerOptions, finish_layer, finish_layers};
+pub use facts::KnownImages;
+pub use files::export_tree;
+pub use filesystem::{FileSystem, chain_ids};
+pub use layers::{View, view};
+pub use session::{Session, store_failure};
+
+use crate::diag::{Diagnostic, Exit};
+use crate::image::Platform;
+use crate::plan::graph::{Graph, StepId, Target};
+use crate::plan::{Options, plan};
+use contexts::Contexts;
+use request::{BuildRequest, OutputKind};
+use schedule::Results;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::channel;
+use steps::Build;
+
+/// What a build has made.
+#[derive(Debug)]
+pub struct Built {
+    /// The images, one for each platform.
+    pub images: Vec<BuiltImage>,
+    /// Steps whose result was found.
+    pub steps_cached: usize,
+    /// Steps that ran.
+    pub steps_run: usize,
+}
+
+/// The file system and the config of one image.
+#[derive(Debug)]
+pub struct BuiltImage {
+    /// Its config and history.
+    pub target: Target,
+    /// Its layers.
+    pub filesystem: FileSystem,
+}
+
+/// Builds what is asked for.
+pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnostic> {
+    let platforms = platforms(request)?;
+    let source = source::open(session, request)?;
+    let parsed = crate::dockerfile::parse(&source.name, &source.text)?;
+    parsed.warnings.into_iter().for_each(|warning| session.reporter().warn(warning));
+    let mut facts = KnownImages::new(session, request.pull);
+    let mut graphs = Vec::new();
+    for platform in platforms {
+        let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts)?;
+        planned.warnings.into_iter().for_each(|warning| session.reporter().warn(warning));
+        graphs.push(planned.graph);
+    }
+    let contexts = Contexts::new(session, source.context, &request.build_contexts, &[]);
+    let mut built = Built { images: Vec::new(), steps_cached: 0, steps_run: 0 };
+    for graph in graphs {
+        execute(session, request, &contexts, graph, &mut built)?;
+    }
+    contexts.save_digests();
+    Ok(built)
+}
+
+fn execute(session: &Session, request: &BuildRequest, contexts: &Contexts<'_>, graph: Graph, built: &mut Built) -> Result<(), Diagnostic> {
+    let known = keys::definition_keys(session, &graph, contexts)?;
+    let results = Results::with_capacity(graph.steps.len());
+    let roots: Vec<Option<StepId>> = graph.targets.iter().map(|target| target.root).collect();
+    let (sender, receiver) = channel();
+    let layer_options = early_layers(request, &graph);
+    let build = Build {
+        session,
+        request,
+        graph: &graph,
+        contexts,
+        known: &known,
+        results: &results,
+        targets: roots.iter().flatten().copied().collect(),
+        finished_layers: layer_options.is_some().then_some(Mutex::new(sender)),
+        steps_run: AtomicUsize::new(0),
+        explained: Mutex::default(),
+    };
+    let jobs = request.jobs.unwrap_or_else(default_jobs);
+    let filesystems = std::thread::scope(|scope| {
+        let compressing = scope.spawn(move || {
+            // Tar, digest and compression of a layer run beside the steps that follow.  What fails here fails again, and is told, at
+            // the export.
+            for layer in receiver {
+                if let Some(options) = &layer_options {
+                    let _ = finish_layer(session, &layer, options);
+                }
+            }
+        });
+        let filesystems = schedule::run(&graph, &roots, jobs, &build, &results);
+        let run = build.end();
+        let _ = compressing.join();
+        filesystems.map(|filesystems| (filesystems, run))
+    });
+    let (filesystems, run) = filesystems?;
+    built.steps_run += run;
+    built.steps_cached += graph.steps.len() - run;
+    built.images.extend(graph.targets.into_iter().zip(filesystems).map(|(target, filesystem)| BuiltImage { target, filesystem }));
+    Ok(())
+}
+
+/// How layers are written while the build still runs; `None` when nothing asks for layers.
+fn early_layers(request: &BuildRequest, graph: &Graph) -> Option<LayerOptions> {
+    let epoch = graph.targets.first().and_then(|target| target.epoch);
+    let has_layers = |kind| !matches!(kind, OutputKind::Tar | OutputKind::Local | OutputKind::CacheOnly);
+    match request.outputs.as_slice() {
+        [] => Some(LayerOptions::default()),
+        outputs => outputs.iter().find(|output| has_layers(output.kind)).map(|output| LayerOptions::of(output, epoch)),
+    }
+}
+
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZero::get).max(2)
+}
+
+fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, Diagnostic> {
+    if request.platforms.is_empty() {
+        return Ok(vec![Platform::host()]);
+    }
+    let parse = |text: &String| text.parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error));
+    request.platforms.iter().map(parse).collect()
+}
+
+fn options(request: &BuildRequest, platform: Platform) -> Options {
+    let value = |(name, value): &(String, Option<String>)| Some((name.clone(), value.clone().or_else(|| std::env::var(name).ok())?));
+    Options {
+        target: request.target.clone(),
+        build_args: request.build_args.iter().filter_map(value).collect(),
+        labels: request.labels.iter().cloned().collect(),
+        platform,
+        build_platform: Platform::host(),
+        contexts: request.build_contexts.clone(),
+        no_cache: request.no_cache,
+        no_cache_filter: request.no_cache_filter.clone(),
+        network: request.network,
+        allow: request.allow.clone(),
+        extra_hosts: request.add_hosts.clone(),
+        shm_size_bytes: request.shm_size_bytes,
+        ulimits: request.ulimits.clone(),
+    }
+}

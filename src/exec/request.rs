@@ -152,6 +152,25 @@ pub struct OutputSpec {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl OutputSpec {
+    /// Returns what is done when nothing is asked for: the image is kept in the store.
+    pub fn store() -> OutputSpec {
+        OutputSpec {
+            kind: OutputKind::Image,
+            dest: None,
+            names: Vec::new(),
+            push: false,
+            tar: true,
+            compression: Compression::Gzip(None),
+            force_compression: false,
+            rewrite_timestamp: false,
+            oci_media_types: None,
+            annotations: Vec::new(),
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
 /// The kinds of `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputKind {

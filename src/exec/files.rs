@@ -1,0 +1,185 @@
+//! COPY, ADD and WORKDIR as steps: what is selected, written into a layer of its own.
+
+use super::copy::{self, FileMetadata, Placement};
+use super::filesystem::FileSystem;
+use super::keys::KnownInput;
+use super::layers::{self, View, Workspace};
+use super::mode::parse_chmod;
+use super::owner::{parse_chown, parse_user};
+use super::remote::Fetched;
+use super::steps::Build;
+use super::workdir as directory;
+use crate::context::select::select_path;
+use crate::context::selection::{EntryKind, Selection};
+use crate::context::tree::Tree;
+use crate::diag::{Diagnostic, Exit};
+use crate::layer;
+use crate::plan::graph::{ContextId, CopyOp, CopySource, SourceRef, WorkdirOp};
+use crate::sys::Root;
+use std::fs::File;
+use std::path::Path;
+
+/// Does a COPY or ADD.
+pub fn copy(build: &Build<'_>, op: &CopyOp, base: &FileSystem, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
+    let session = build.session;
+    // A linked layer does not look at what it will lie on.
+    let below = if op.link { FileSystem::default() } else { base.clone() };
+    let workspace = Workspace::open(session, &below)?;
+    let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
+    let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
+    let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
+    let mut inputs = inputs.iter();
+    for source in &op.sources {
+        match source {
+            CopySource::Inline { name, content } => writer.inline(name, content)?,
+            CopySource::Paths { from, .. } => writer.paths(*from, inputs.next())?,
+            CopySource::Http { .. } | CopySource::Git { .. } => writer.download(inputs.next())?,
+        }
+    }
+    Ok(base.with(workspace.seal(session)?))
+}
+
+fn placement(op: &CopyOp, users: &Root) -> Result<Placement, Diagnostic> {
+    let usage = |error: &dyn std::error::Error| Diagnostic::from_error(Exit::Usage, error);
+    Ok(Placement {
+        destination: op.destination.clone(),
+        chown: op.chown.as_deref().map(|text| parse_chown(text, users)).transpose().map_err(|error| usage(&error))?,
+        chmod: op.chmod.as_deref().map(parse_chmod).transpose().map_err(|error| usage(&error))?,
+        parents: op.parents,
+        keep_owner: false,
+        verify_unchanged: false,
+        epoch: op.epoch,
+    })
+}
+
+/// Writes the sources of one COPY or ADD, one after the other.
+struct Writer<'a> {
+    build: &'a Build<'a>,
+    op: &'a CopyOp,
+    root: &'a Root,
+    placement: Placement,
+}
+
+impl Writer<'_> {
+    fn inline(&self, name: &str, content: &str) -> Result<(), Diagnostic> {
+        let metadata = FileMetadata { mode: 0o644, mtime: None };
+        let written = copy::place_bytes(name.as_ref(), content.as_bytes(), metadata, self.root, &self.placement);
+        written.map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+    }
+
+    fn paths(&self, from: SourceRef, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
+        let Some(selected) = input.and_then(|input| input.selected.as_ref()) else { return Ok(()) };
+        match from {
+            SourceRef::Scratch => Ok(()),
+            SourceRef::Step(step) => {
+                let view = layers::view(self.build.session, &self.build.results.get(Some(step)))?;
+                let tree = Tree { root: &view.root, ignore: None, keep_owner: true };
+                self.selection(tree, &selected.selection, false)
+            }
+            SourceRef::Context(id) => {
+                let context = self.build.contexts.get(id)?;
+                self.selection(context.tree(), &selected.selection, true)
+            }
+        }
+    }
+
+    /// Archives among the sources of an ADD are unpacked, the rest is copied.
+    fn selection(&self, tree: Tree<'_>, selection: &Selection, may_change: bool) -> Result<(), Diagnostic> {
+        let placement = Placement { keep_owner: tree.keep_owner, verify_unchanged: may_change, ..self.placement.clone() };
+        if !self.op.is_add || self.op.unpack == Some(false) {
+            return self.apply(selection, tree.root, &placement);
+        }
+        for item in &selection.items {
+            let is_file = item.entries.first().is_some_and(|entry| matches!(entry.kind, EntryKind::File { .. }));
+            if is_file && self.unpack(&item.origin, tree.root)? {
+                continue;
+            }
+            self.apply(&Selection { items: vec![item.clone()] }, tree.root, &placement)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, selection: &Selection, source: &Root, placement: &Placement) -> Result<(), Diagnostic> {
+        copy::apply(selection, source, self.root, placement).map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+    }
+
+    /// Unpacks a file if it is an archive, known by its content and not by its name.
+    fn unpack(&self, path: &Path, source: &Root) -> Result<bool, Diagnostic> {
+        use rustix::fs::{Mode, OFlags};
+        let failed = |error: std::io::Error| Diagnostic::error(Exit::Usage, format!("cannot read `{}`", path.display())).note(error.to_string());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let file = File::from(source.open_at(path, flags, Mode::empty()).map_err(failed)?);
+        self.unpack_file(file)
+    }
+
+    fn unpack_file(&self, file: File) -> Result<bool, Diagnostic> {
+        let unreadable = |error: std::io::Error| Diagnostic::error(Exit::Usage, "cannot read an archive").note(error.to_string());
+        let Some(archive) = layer::open_archive(file).map_err(unreadable)? else { return Ok(false) };
+        let options = layer::ArchiveOptions { chown: self.placement.chown, ..Default::default() };
+        layer::unpack_archive(archive, self.root, Path::new(&self.op.destination), &options)
+            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+        Ok(true)
+    }
+
+    fn download(&self, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
+        let Some(fetched) = input.and_then(|input| input.fetched.as_ref()) else { return Ok(()) };
+        match &**fetched {
+            Fetched::Http(page) => {
+                let file = page.open(self.build.session)?;
+                if self.op.unpack == Some(true) && self.unpack_file(file.try_clone().map_err(|e| super::layers::mount_failure(&e))?)? {
+                    return Ok(());
+                }
+                let metadata = FileMetadata { mode: 0o600, mtime: Some((page.last_modified().unwrap_or(0), 0)) };
+                copy::place_file(page.file_name().as_ref(), &file, metadata, self.root, &self.placement)
+                    .map(drop)
+                    .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+            }
+            Fetched::Git(repository) => {
+                let checkout = repository.checkout(self.build.session)?;
+                let tree = Tree { root: checkout.root(), ignore: None, keep_owner: false };
+                let selected = select_path(tree, Path::new("/")).map_err(|error| super::contexts::select_failure(&error))?;
+                let placement = Placement { keep_owner: false, ..self.placement.clone() };
+                self.apply(&selected.selection, checkout.root(), &placement)
+            }
+        }
+    }
+}
+
+/// Does a WORKDIR.
+pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
+    let workspace = Workspace::open(build.session, base)?;
+    let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
+    directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch).map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+    Ok(base.with(workspace.seal(build.session)?))
+}
+
+/// Makes a file system of a context: `FROM` a directory.
+pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
+    let workspace = Workspace::open(build.session, &FileSystem::default())?;
+    if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
+        let context = build.contexts.get(context)?;
+        let placement = Placement { destination: "/".into(), keep_owner: context.tree().keep_owner, verify_unchanged: true, ..Placement::default() };
+        copy::apply(&selected.selection, context.root(), workspace.root(), &placement)
+            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+    }
+    Ok(FileSystem::default().with(workspace.seal(build.session)?))
+}
+
+/// Copies a path of a root and all below it into a directory, owners kept.
+pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
+    let tree = Tree { root: source, ignore: None, keep_owner: true };
+    let selected = select_path(tree, Path::new(path)).map_err(|error| super::contexts::select_failure(&error))?;
+    let dest = Root::open(directory).map_err(|error| {
+        Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
+    })?;
+    let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
+    copy::apply(&selected.selection, source, &dest, &placement).map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+}
+
+/// Copies a whole file system into a directory: `type=local`.
+pub fn export_tree(view: &View, directory: &Path) -> Result<(), Diagnostic> {
+    std::fs::create_dir_all(directory).map_err(|error| {
+        Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
+    })?;
+    copy_tree(&view.root, "/", directory)
+}

@@ -1,0 +1,223 @@
+//! What `RUN --mount` brings into a step, made ready on this side of the sandbox.
+
+use super::layers::{all_layers, lower_directories, mount_failure, view};
+use super::session::{Session, secret, store_failure};
+use super::ssh::AgentSocket;
+use super::steps::Build;
+use crate::diag::{Diagnostic, Exit};
+use crate::dockerfile::ast::Sharing;
+use crate::event::Task;
+use crate::plan::graph::{RunMount, RunOp, SourceRef};
+use crate::sandbox::MountSpec;
+use crate::snapshot;
+use crate::store::{HeldMount, Snapshot};
+use crate::sys::Root;
+use rustix::fs::{Mode, OFlags};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// The mounts of one step, and what has to live as long as they do.
+#[derive(Default)]
+pub struct Mounts {
+    specs: Vec<MountSpec>,
+    env: Vec<(String, String)>,
+    // Dropped after the step, in this order.
+    sockets: Vec<AgentSocket>,
+    caches: Vec<HeldMount>,
+    layers: Vec<Snapshot>,
+    directories: Vec<tempfile::TempDir>,
+}
+
+impl Mounts {
+    /// Makes the mounts of a step ready; waits for locked caches.
+    pub fn prepare(build: &Build<'_>, op: &RunOp, task: &Task) -> Result<Mounts, Diagnostic> {
+        let mut mounts = Mounts::default();
+        if let Some(script) = &op.script {
+            let (target, content) = ((&script.path).into(), script.content.clone().into_bytes());
+            mounts.specs.push(MountSpec::File { target, content, mode: 0o755, uid: 0, gid: 0 });
+        }
+        for mount in &op.mounts {
+            mounts.add(build, mount, task)?;
+        }
+        Ok(mounts)
+    }
+
+    /// Returns the variables that mounts bring: secrets and the agent's socket.
+    pub fn env(&self) -> &[(String, String)] {
+        &self.env
+    }
+
+    /// Hands the mounts over to the sandbox.
+    pub fn take_specs(&mut self) -> Vec<MountSpec> {
+        std::mem::take(&mut self.specs)
+    }
+
+    fn add(&mut self, build: &Build<'_>, mount: &RunMount, task: &Task) -> Result<(), Diagnostic> {
+        match mount {
+            RunMount::Bind { .. } => self.add_bind(build, mount)?,
+            RunMount::Cache { .. } => self.add_cache(build, mount, task)?,
+            RunMount::Tmpfs { target, size_bytes } => {
+                self.specs.push(MountSpec::Tmpfs { target: target.into(), size_bytes: *size_bytes, mode: 0o1777 });
+            }
+            RunMount::Secret { .. } => self.add_secret(build, mount)?,
+            RunMount::Ssh { .. } => self.add_ssh(build, mount)?,
+        }
+        Ok(())
+    }
+
+    fn add_bind(&mut self, build: &Build<'_>, mount: &RunMount) -> Result<(), Diagnostic> {
+        let RunMount::Bind { from, source, target, writable } = mount else { return Ok(()) };
+        let session = build.session;
+        let (lower, source) = match from {
+            SourceRef::Step(step) => {
+                let layers = all_layers(session, &build.results.get(Some(*step)))?;
+                let lower = lower_directories(session, &layers);
+                self.layers.push(layers);
+                (lower, source.as_str())
+            }
+            SourceRef::Context(context) => {
+                let directory = session.store().temporary().map_err(store_failure)?;
+                build.contexts.copy_to(*context, source, directory.path(), "mount")?;
+                let path = directory.path().to_owned();
+                self.directories.push(directory);
+                (vec![path], "/mount")
+            }
+            SourceRef::Scratch => (vec![session.store().empty_directory()], source.as_str()),
+        };
+        let root = if *writable { self.writable_copy(session, &lower)? } else { snapshot::view(&lower, session.form()).map_err(|e| mount_failure(&e))? };
+        // A missing source is told here, where there is a name for it.
+        root.open_at(source.as_ref(), OFlags::PATH, Mode::empty()).map_err(|error| source_failure(source, &error))?;
+        self.specs.push(MountSpec::Overlay { mount: root.into_fd(), source: source.into(), target: target.into(), read_only: !writable });
+        Ok(())
+    }
+
+    /// Mounts a throw-away layer over a source: the step may write to it and nobody sees it afterwards.
+    fn writable_copy(&mut self, session: &Session, lower: &[PathBuf]) -> Result<Root, Diagnostic> {
+        let scratch = session.store().temporary().map_err(store_failure)?;
+        let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
+        let mounted = make_directory(&upper, 0o755)
+            .and_then(|()| make_directory(&work, 0o700))
+            .and_then(|()| snapshot::mount(lower, &upper, &work, session.form()))
+            .map_err(|error| mount_failure(&error))?;
+        self.directories.push(scratch);
+        Ok(mounted.root)
+    }
+
+    fn add_cache(&mut self, build: &Build<'_>, mount: &RunMount, task: &Task) -> Result<(), Diagnostic> {
+        let RunMount::Cache { id, target, sharing, from, source, mode, uid, gid, read_only, start_empty } = mount else { return Ok(()) };
+        let store = build.session.store();
+        if *start_empty {
+            store.reset_mount(id).map_err(store_failure)?;
+        }
+        let mut held = match sharing {
+            Sharing::Shared => store.shared_mount(id),
+            Sharing::Private => store.private_mount(id),
+            Sharing::Locked => store.locked_mount(id, || task.detail(format!("waiting for cache mount `{id}`, which another step uses"))),
+        };
+        let held = held.map_err(store_failure)?;
+        let failed = |error: io::Error| source_failure(&format!("cache `{id}`"), &error);
+        if held.is_new {
+            self.fill_cache(build, &held, *from, source)?;
+            if mode.is_some() || uid.is_some() || gid.is_some() || from.is_none() {
+                let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(0o755));
+                std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
+                chown(held.path(), Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0))).map_err(failed)?;
+            }
+            held.mark_filled().map_err(store_failure)?;
+        }
+        let root = Root::open(&held.path()).map_err(failed)?;
+        let inside = if from.is_some() { Path::new("/") } else { Path::new(source) };
+        let source = root.open_at(inside, OFlags::PATH, Mode::empty()).map_err(failed)?;
+        self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: *read_only, is_recursive: false });
+        self.caches.push(held);
+        Ok(())
+    }
+
+    /// Fills a new cache with what its `from` and `source` name.
+    fn fill_cache(&mut self, build: &Build<'_>, held: &HeldMount, from: Option<SourceRef>, source: &str) -> Result<(), Diagnostic> {
+        match from {
+            None | Some(SourceRef::Scratch) => Ok(()),
+            Some(SourceRef::Context(context)) => build.contexts.copy_to(context, source, &held.path(), ""),
+            Some(SourceRef::Step(step)) => {
+                let view = view(build.session, &build.results.get(Some(step)))?;
+                super::files::copy_tree(&view.root, source, &held.path())
+            }
+        }
+    }
+
+    fn add_secret(&mut self, build: &Build<'_>, mount: &RunMount) -> Result<(), Diagnostic> {
+        let RunMount::Secret { id, target, env, required, mode, uid, gid } = mount else { return Ok(()) };
+        let Some(content) = secret(build.request, id)? else {
+            if !required {
+                return Ok(());
+            }
+            return Err(Diagnostic::error(Exit::Usage, format!("secret `{id}` not found")).hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
+        };
+        if let Some(name) = env {
+            let value = String::from_utf8(content.clone())
+                .map_err(|_| Diagnostic::error(Exit::Usage, format!("secret `{id}` is not UTF-8 and cannot be the value of `{name}`")))?;
+            self.env.push((name.clone(), value));
+        }
+        if let Some(target) = target {
+            self.specs.push(MountSpec::File { target: target.into(), content, mode: *mode, uid: *uid, gid: *gid });
+        }
+        Ok(())
+    }
+
+    fn add_ssh(&mut self, build: &Build<'_>, mount: &RunMount) -> Result<(), Diagnostic> {
+        let RunMount::Ssh { id, target, required, mode, uid, gid } = mount else { return Ok(()) };
+        // Told even without an agent, as BuildKit does: what runs decides whether it needs one.
+        if !self.env.iter().any(|(name, _)| name == "SSH_AUTH_SOCK") {
+            self.env.push(("SSH_AUTH_SOCK".into(), target.clone()));
+        }
+        let Some(agent) = agent_path(build, id)? else {
+            if !required {
+                return Ok(());
+            }
+            return Err(Diagnostic::error(Exit::Usage, format!("no ssh agent was given for `{id}`")).hint(format!("give one with `--ssh {id}`, after `ssh-add` to the agent of SSH_AUTH_SOCK")));
+        };
+        let failed = |error: io::Error| {
+            Diagnostic::error(Exit::Usage, format!("the ssh agent `{id}` cannot be reached at `{}`", agent.display())).note(error.to_string())
+        };
+        let directory = build.session.store().temporary().map_err(store_failure)?;
+        let socket = AgentSocket::open(directory.path().join("agent"), agent.clone(), *mode, *uid, *gid).map_err(failed)?;
+        let root = Root::open(directory.path()).map_err(failed)?;
+        let source = root.open_at("agent".as_ref(), OFlags::PATH, Mode::empty()).map_err(failed)?;
+        self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: false, is_recursive: false });
+        self.sockets.push(socket);
+        self.directories.push(directory);
+        Ok(())
+    }
+}
+
+/// Returns where the agent of an id listens.
+fn agent_path(build: &Build<'_>, id: &str) -> Result<Option<PathBuf>, Diagnostic> {
+    let Some((_, paths)) = build.request.ssh.iter().find(|(name, _)| name == id) else { return Ok(None) };
+    match paths.as_slice() {
+        [] => match std::env::var_os("SSH_AUTH_SOCK") {
+            Some(path) => Ok(Some(path.into())),
+            None => Err(Diagnostic::error(Exit::Usage, format!("`--ssh {id}` needs an agent, but SSH_AUTH_SOCK is not set")).hint("start one with `eval $(ssh-agent)` and `ssh-add`")),
+        },
+        [path] if is_socket(path) => Ok(Some(path.clone())),
+        _ => Err(Diagnostic::error(Exit::Usage, format!("`--ssh {id}` takes the socket of an agent; keys are not served from files"))
+            .hint("add the keys to an agent with `ssh-add` and use `--ssh default`")),
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::create_dir(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+fn source_failure(source: &str, error: &io::Error) -> Diagnostic {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Diagnostic::error(Exit::Usage, format!("the source of a mount, `{source}`, is not there: not found"));
+    }
+    Diagnostic::error(Exit::Step, format!("cannot mount `{source}`")).note(error.to_string())
+}

@@ -1,0 +1,111 @@
+//! What all steps of one build share: the store, the reporter, secrets, the registry client.
+
+use super::request::{BuildRequest, SecretSource};
+use crate::diag::{Diagnostic, Exit};
+use crate::event::Reporter;
+use crate::registry::Client;
+use crate::sandbox::{Cancel, Runner};
+use crate::store::{Store, StoreError};
+use crate::sys::overlay::OverlayForm;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Largest secret that is read.
+const SECRET_LIMIT_BYTES: u64 = 500 << 10;
+
+/// One build under way.
+pub struct Session {
+    store: Store,
+    form: OverlayForm,
+    reporter: Reporter,
+    cancel: Cancel,
+    client: OnceLock<Client>,
+    runner: OnceLock<Runner>,
+    /// Names this build among the logs.
+    build_id: String,
+}
+
+impl Session {
+    /// Returns a session over a store.
+    pub fn new(store: Store, form: OverlayForm, reporter: Reporter, cancel: Cancel) -> Session {
+        let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
+        let build_id = format!("{now}-{}", std::process::id());
+        Session { store, form, reporter, cancel, client: OnceLock::new(), runner: OnceLock::new(), build_id }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the form of overlay metadata in this store.
+    pub fn form(&self) -> OverlayForm {
+        self.form
+    }
+
+    /// Returns the reporter.
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// Returns the handle that ends the build early.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Returns the name of this build's logs.
+    pub fn build_id(&self) -> &str {
+        &self.build_id
+    }
+
+    /// Returns the registry client, made when it is first needed: a build that needs no registry reads no configuration.
+    pub fn client(&self) -> Result<&Client, Diagnostic> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::from_environment().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Returns the runner, made when the first RUN needs it.
+    pub fn runner(&self) -> Result<&Runner, Diagnostic> {
+        if let Some(runner) = self.runner.get() {
+            return Ok(runner);
+        }
+        let runner = Runner::new().map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
+        Ok(self.runner.get_or_init(|| runner))
+    }
+}
+
+/// Turns a failure of the store into what the user is told.
+pub fn store_failure(error: StoreError) -> Diagnostic {
+    let full = error.is_disk_full();
+    let diagnostic = Diagnostic::from_error(Exit::Step, &error);
+    if full {
+        return diagnostic.hint("free some space: `cooper du` shows what the store holds, `cooper prune` removes what is not in use");
+    }
+    diagnostic
+}
+
+/// Reads the value of a secret; `None` if none of that id was given.
+pub fn secret(request: &BuildRequest, id: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
+    let Some(secret) = request.secrets.iter().find(|secret| secret.id == id) else { return Ok(None) };
+    match &secret.source {
+        SecretSource::Env(name) => Ok(std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec)),
+        SecretSource::File(path) => read_secret(id, path).map(Some),
+    }
+}
+
+fn read_secret(id: &str, path: &PathBuf) -> Result<Vec<u8>, Diagnostic> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| {
+        Diagnostic::error(Exit::Usage, format!("cannot read secret `{id}` from `{}`", path.display())).note(error.to_string())
+    };
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(SECRET_LIMIT_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > SECRET_LIMIT_BYTES {
+        return Err(Diagnostic::error(Exit::Usage, format!("secret `{id}` is larger than {SECRET_LIMIT_BYTES} bytes")));
+    }
+    Ok(content)
+}

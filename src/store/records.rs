@@ -1,0 +1,69 @@
+//! Cache records: which layers a step with a given key made.
+
+use super::{LayerId, Store, StoreError, VERSION, file};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Largest record that is read; one with 500 layers has 30 KiB.
+const RECORD_LIMIT_BYTES: u64 = 1 << 20;
+
+/// The name of a record: 32 bytes, a BLAKE3 hash.
+pub type Key = [u8; 32];
+
+/// What a step made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    /// Every layer of the resulting file system above the base image's, lowest first.
+    ///
+    /// All of them and not just the step's own: a layer is a difference to exactly those below it, and a step below that
+    /// has been run again may have made another one.  The base image is part of the key.
+    pub layers: Vec<LayerId>,
+    /// When the step ran, seconds since the epoch.
+    pub created: i64,
+    /// How long it took, milliseconds.
+    pub elapsed_ms: u64,
+}
+
+impl Record {
+    /// Returns a record of the present version.
+    pub fn new(layers: Vec<LayerId>, created: i64, elapsed_ms: u64) -> Record {
+        Record { version: VERSION, layers, created, elapsed_ms }
+    }
+}
+
+impl Store {
+    /// Returns the record of a key; one that is damaged or of another version is a miss.
+    pub fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let content = match file::read_limited(&self.record_path(key), RECORD_LIMIT_BYTES) {
+            Err(StoreError::Damaged { .. }) => None,
+            other => other?,
+        };
+        let record = content.and_then(|content| serde_json::from_slice::<Record>(&content).ok());
+        Ok(record.filter(|record| record.version == VERSION))
+    }
+
+    /// Writes the record of a key; the newest wins.
+    pub fn put_record(&self, key: &Key, record: &Record) -> Result<(), StoreError> {
+        let content = serde_json::to_vec(record).unwrap_or_default();
+        file::write_atomically(self.root(), &self.record_path(key), &content, file::Replace::Always)
+    }
+
+    /// Returns what was written for `slot` last: the description of a step, to tell why it misses now.
+    pub fn description(&self, slot: &Key) -> Option<Vec<u8>> {
+        file::read_limited(&self.description_path(slot), RECORD_LIMIT_BYTES * 64).ok().flatten()
+    }
+
+    /// Keeps the description of the step at `slot` (a place in a Dockerfile).
+    pub fn put_description(&self, slot: &Key, description: &[u8]) -> Result<(), StoreError> {
+        file::write_atomically(self.root(), &self.description_path(slot), description, file::Replace::Always)
+    }
+
+    fn record_path(&self, key: &Key) -> PathBuf {
+        self.root().join("records").join(hex::encode(key))
+    }
+
+    fn description_path(&self, slot: &Key) -> PathBuf {
+        self.root().join("records").join(format!("why-{}", hex::encode(slot)))
+    }
+}
