@@ -1,1 +1,18 @@
-//! sandbox
+//! Runs a step's command apart from the machine, without a daemon and without another program.
+
+mod cancel;
+mod child;
+mod mountpoint;
+mod rootfs;
+mod run;
+mod seccomp;
+mod spec;
+mod stubs;
+pub mod user;
+mod wire;
+
+pub use crate::sys::process::ExitStatus;
+pub use cancel::Cancel;
+pub use child::child_main;
+pub use run::{RUN_ARGUMENT, Runner};
+pub use spec::{MountSpec, RunError, RunSpec};

@@ -221,6 +221,12 @@ pub fn reset_signals() {
     }
 }
 
+/// Makes standard input a duplicate of this descriptor.
+pub fn replace_stdin(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: nothing in this program owns descriptor 0.
+    if unsafe { libc::dup2(fd.as_raw_fd(), 0) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Takes over a descriptor that was passed by number.
 ///
 /// Fails on a number that is not open.  Each number must be taken once only.
