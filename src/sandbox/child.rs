@@ -4,7 +4,7 @@
 //! in while CAP_SYS_ADMIN is still there (so `no_new_privs` stays off and set-uid programs work, as in Docker); then
 //! user and capabilities go; then the command is executed.
 
-use super::mountpoint::{Kind, ensure};
+use super::mountpoint::{Kind, ensure, is_proc};
 use super::rootfs::{self, Staging};
 use super::seccomp;
 use super::wire::{self, Failure, Pool, Spec};
@@ -108,7 +108,7 @@ fn enter_root(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
         .map_err(stage("make the working directory", name.clone()))?;
     let directory = root.open_dir(&real).map_err(stage("open the working directory", name.clone()))?;
     // Descriptors and processes as directories are ways out (runc CVE-2024-21626).
-    if rootfs::is_proc(directory.as_fd()).map_err(stage("look at the working directory", name.clone()))? {
+    if is_proc(directory.as_fd()).map_err(stage("look at the working directory", name.clone()))? {
         return Err(stage("enter the working directory", name)(io::Error::other("it is inside /proc")));
     }
     mount::pivot(root.as_fd()).map_err(stage("change the root", ""))?;

@@ -4,7 +4,7 @@ use crate::sys::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// What stands at a mount point.
@@ -48,6 +48,11 @@ pub(super) fn ensure(
                 links += 1;
                 if links > LINK_LIMIT {
                     return Err(rustix::io::Errno::LOOP.into());
+                }
+                let link = open(root, &next)?;
+                // Links of /proc name places of the builder, which would be made inside the image.
+                if is_proc(link.as_fd())? {
+                    return Err(io::Error::other("the path goes through a link in /proc"));
                 }
                 let target = PathBuf::from(root.read_link(&next)?);
                 if target.is_absolute() {
@@ -98,6 +103,11 @@ pub(super) fn kind_of(fd: &OwnedFd) -> io::Result<Kind> {
         FileType::Directory => Kind::Directory,
         _ => Kind::File,
     })
+}
+
+/// Whether a place is in a proc file system.
+pub(super) fn is_proc(place: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(place)?.f_type == libc::PROC_SUPER_MAGIC)
 }
 
 fn reversed(path: &Path) -> Vec<OsString> {

@@ -5,7 +5,7 @@
 //! ships at `/proc`, `/dev/null` or below them has no say (runc CVE-2019-19921, CVE-2023-27561, CVE-2025-31133).
 
 use super::child::{Failed, stage};
-use super::mountpoint::{self, Kind, ensure, kind_of};
+use super::mountpoint::{self, Kind, ensure, is_proc, kind_of};
 use super::wire::{self, Bytes, Pool, Spec};
 use crate::sys::mount::{
     Attributes, FsOption, attach, clone_mount, data_attributes, new_mount, open_path, set_attributes,
@@ -147,11 +147,6 @@ fn path(pool: &Pool, bytes: Bytes) -> &Path {
 fn create(directory: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?)
-}
-
-/// Whether a place is in a proc file system.
-pub(super) fn is_proc(place: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(rustix::fs::fstatfs(place)?.f_type == libc::PROC_SUPER_MAGIC)
 }
 
 /// Mounts /proc, /dev and /sys.

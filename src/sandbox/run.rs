@@ -5,7 +5,7 @@
 //! so no step can reach the file on disk through `/proc/self/exe` (runc CVE-2019-5736).
 
 use super::cancel::Cancel;
-use super::mountpoint::{Kind, ensure, kind_of};
+use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
 use super::user::{self, User};
@@ -144,10 +144,7 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
             }
         }
     }
-    if KERNEL_DIRECTORIES[..2].iter().any(|directory| spec.cwd.starts_with(directory)) {
-        return Err(RunError::WorkingDirectory(spec.cwd.clone()));
-    }
-    ensure(root, &spec.cwd, Kind::Directory, &mut |_| Ok(())).map_err(at(&spec.cwd))?;
+    make_working_directory(root, &spec.cwd)?;
     for file in ["/etc/resolv.conf", "/etc/hosts"] {
         stubs.make(root, Path::new(file), Kind::File).map_err(at(Path::new(file)))?;
     }
@@ -162,6 +159,19 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
         stubs.make(root, target, mount_kind(mount).map_err(at(target))?).map_err(at(target))?;
     }
     stubs.seal(root).map_err(io_error("look at mount points"))
+}
+
+/// Makes the working directory, unless its path leads into what the kernel's file systems will cover.
+fn make_working_directory(root: &Root, cwd: &Path) -> Result<(), RunError> {
+    let is_kernel = |path: &Path| KERNEL_DIRECTORIES[..2].iter().any(|directory| path.starts_with(directory));
+    if is_kernel(cwd) {
+        return Err(RunError::WorkingDirectory(cwd.to_owned()));
+    }
+    let made = ensure(root, cwd, Kind::Directory, &mut |making| match making {
+        Making::Before { directory } if is_kernel(directory) => Err(io::Error::other("it leads into /proc or /sys")),
+        _ => Ok(()),
+    });
+    made.map(drop).map_err(|source| RunError::MountPoint { path: cwd.to_owned(), source })
 }
 
 fn mount_kind(mount: &MountSpec) -> io::Result<Kind> {

@@ -124,8 +124,8 @@ pub enum RunError {
     /// The working directory is not one of the image.
     #[error("the working directory is inside a file system of the kernel: `{0}`")]
     WorkingDirectory(PathBuf),
-    /// A mount point cannot be made.
-    #[error("make the mount point `{}`", path.display())]
+    /// A mount point or the working directory cannot be made.
+    #[error("make `{}` in the root file system", path.display())]
     MountPoint {
         /// The target.
         path: PathBuf,
