@@ -1,1 +1,24 @@
-//! sandbox
+//! Runs a step's command apart from the machine, without a daemon and without another program.
+
+mod cancel;
+mod child;
+mod enter;
+mod mountpoint;
+mod probe;
+mod rootfs;
+mod run;
+mod seccomp;
+mod spec;
+mod stubs;
+mod subid;
+pub mod user;
+mod wire;
+
+pub use crate::sys::process::ExitStatus;
+pub use cancel::Cancel;
+pub use child::child_main;
+pub use enter::{Entered, enter};
+pub use probe::{IdMap, IsolationError, Probe, Rung, Wall, probe};
+pub use run::{RUN_ARGUMENT, Runner};
+pub use spec::{MountSpec, RunError, RunSpec};
+pub use subid::Mapping;

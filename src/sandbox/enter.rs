@@ -1,0 +1,149 @@
+//! Moves the whole program into the namespaces of its rung, once, while it has a single thread.
+//!
+//! From then on the program is root as far as it can see: the store, the unpacking of layers and every mount need no
+//! second way.  The mount namespace dies with the process, so a killed build leaves no mount.
+
+use super::probe::{IdMap, IsolationError, Probe, Rung, Wall};
+use super::subid::Mapping;
+use crate::sys::overlay::OverlayForm;
+use crate::sys::process::{ExitStatus, Fork, exit_now, fork_single_threaded, unshare};
+use crate::sys::{mount, restrict};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Where the program now is.
+#[derive(Debug)]
+pub struct Entered {
+    /// The rung.
+    pub rung: Rung,
+    /// The form of overlay metadata that mounts and layers have here.
+    pub overlay_form: OverlayForm,
+    /// Whether steps can be run and overlays mounted, and what stands in the way if not.
+    pub can_run: Result<(), Wall>,
+}
+
+/// Enters a rung that [`Probe::choose`] gave.  Must be called before any thread is started.
+pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
+    let failed = |stage: &str| {
+        let stage = stage.to_owned();
+        move |source| IsolationError::Enter { rung, stage, source }
+    };
+    match rung {
+        Rung::Root => {
+            unshare(libc::CLONE_NEWNS).map_err(failed("make a mount namespace"))?;
+            mount::make_all_private().map_err(failed("make mounts private"))?;
+        }
+        Rung::Rootless => {
+            let map = probe.id_map().as_ref().map_err(|wall| IsolationError::Refused { rung, wall: wall.clone() })?;
+            enter_user_namespace(map).map_err(failed("map ids"))?;
+            restrict::become_user(0, 0, &[]).map_err(failed("become root of the user namespace"))?;
+            mount::make_all_private().map_err(failed("make mounts private"))?;
+        }
+        Rung::SingleId | Rung::Chroot | Rung::None => {}
+    }
+    let can_run = match rung {
+        Rung::Root | Rung::Rootless => Ok(()),
+        Rung::SingleId | Rung::Chroot => Err(best_wall(
+            probe,
+            &format!("RUN is not possible yet with isolation `{rung}`, the best that this machine allows"),
+        )),
+        Rung::None => Err(best_wall(probe, "this machine allows nothing that RUN could be isolated with")),
+    };
+    Ok(Entered { rung, overlay_form: probe.overlay_form(rung), can_run })
+}
+
+/// Names the wall in front of the nearest rung on which steps run, and its mend.
+fn best_wall(probe: &Probe, what: &str) -> Wall {
+    let nearest = if probe.euid == 0 { Rung::Root } else { Rung::Rootless };
+    match probe.allows(nearest) {
+        Ok(()) => Wall::new(what, format!("use `--isolation {nearest}`")),
+        Err(wall) => Wall::new(format!("{what}: {}", wall.what), wall.mend),
+    }
+}
+
+/// Moves into a new user namespace whose ids a process that stays outside maps.
+fn enter_user_namespace(map: &IdMap) -> io::Result<()> {
+    let parent = std::process::id();
+    let start = pipe_with(PipeFlags::CLOEXEC)?;
+    let report = pipe_with(PipeFlags::CLOEXEC)?;
+    let child = match fork_single_threaded()? {
+        Fork::Child => {
+            drop(start.1);
+            exit_now(map_from_outside(start.0, report.1, map, parent))
+        }
+        Fork::Parent(child) => child,
+    };
+    drop((start.0, report.1));
+    let unshared = unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+    let mut start = File::from(start.1);
+    let told = match &unshared {
+        Ok(()) => start.write_all(b"x"),
+        Err(_) => Ok(()),
+    };
+    drop(start);
+    let mut text = String::new();
+    let read = File::from(report.0).read_to_string(&mut text);
+    let status = child.wait()?;
+    unshared?;
+    told?;
+    read?;
+    if status == ExitStatus::Code(0) { Ok(()) } else { Err(io::Error::other(text.trim().to_owned())) }
+}
+
+/// Waits until the parent is in its namespace, maps its ids, and returns the exit code.
+fn map_from_outside(start: OwnedFd, report: OwnedFd, map: &IdMap, parent: u32) -> i32 {
+    let mut byte = [0];
+    if !matches!(File::from(start).read(&mut byte), Ok(1)) {
+        return 1;
+    }
+    let result = match map {
+        IdMap::Helpers { programs: [uid, gid], uids, gids } => run_helpers(&[(uid, uids), (gid, gids)], parent),
+        IdMap::Own { uids, gids } => {
+            write_map("uid_map", uids, parent).and_then(|()| write_map("gid_map", gids, parent))
+        }
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            // Without it the parent still sees the exit code.
+            let _ = File::from(report).write_all(error.to_string().as_bytes());
+            1
+        }
+    }
+}
+
+/// Runs both helpers at once.
+fn run_helpers(helpers: &[(&std::path::PathBuf, &Vec<Mapping>); 2], parent: u32) -> io::Result<()> {
+    let mut running = Vec::with_capacity(2);
+    for (program, map) in helpers {
+        let mut command = Command::new(program);
+        command.arg(parent.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        for line in *map {
+            command.args([line.inside, line.outside, line.count].map(|number| number.to_string()));
+        }
+        running.push((program, command.spawn()?));
+    }
+    for (program, child) in running {
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(io::Error::other(format!("`{}` failed: {}", program.display(), text.trim())));
+        }
+    }
+    Ok(())
+}
+
+fn write_map(file: &str, map: &[Mapping], parent: u32) -> io::Result<()> {
+    let lines: Vec<String> =
+        map.iter().map(|line| format!("{} {} {}", line.inside, line.outside, line.count)).collect();
+    let path = Path::new("/proc").join(parent.to_string()).join(file);
+    // In one write, as the kernel wants it.
+    let mut target = File::options().write(true).open(&path)?;
+    target
+        .write_all((lines.join("\n") + "\n").as_bytes())
+        .map_err(|error| io::Error::new(error.kind(), format!("write {}: {error}", path.display())))
+}

@@ -1,0 +1,468 @@
+//! Runs one step in new namespaces: the builder's side.
+//!
+//! The step's process is this program executed again (`__run`) rather than a fork: a forked child of a threaded
+//! program may call hardly anything, and setting up mounts allocates.  It is executed from a sealed copy in memory,
+//! so no step can reach the file on disk through `/proc/self/exe` (runc CVE-2019-5736).
+
+use super::cancel::Cancel;
+use super::mountpoint::{Kind, Making, ensure, kind_of};
+use super::spec::{MountSpec, RunError, RunSpec};
+use super::stubs::Stubs;
+use super::user::{self, User};
+use super::wire::{self, Bytes, Pool};
+use crate::event::Stream;
+use crate::plan::graph::Network;
+use crate::sys::Root;
+use crate::sys::mount::{Attributes, clone_mount, set_attributes};
+use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, spawn};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, Gid, OFlags, Uid};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The argument that makes the program a step's process; the binary must hand it to [`super::child_main`].
+pub const RUN_ARGUMENT: &str = "__run";
+
+/// Docker's size of `/dev/shm`.
+const DEFAULT_SHM_BYTES: u64 = 64 << 20;
+/// Bytes read from a step at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes that a report of failure may have.
+const FAILURE_LIMIT_BYTES: u64 = 64 << 10;
+
+/// Directories that every step needs; they stay in the image, as Docker leaves them.
+const KERNEL_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Starts steps; one for a build.
+#[derive(Debug)]
+pub struct Runner {
+    executable: OwnedFd,
+}
+
+impl Runner {
+    /// Copies the running program into sealed memory.
+    pub fn new() -> io::Result<Runner> {
+        Runner::with_executable(Path::new("/proc/self/exe"))
+    }
+
+    /// Takes another program, which must treat [`RUN_ARGUMENT`] as this one does.
+    pub fn with_executable(path: &Path) -> io::Result<Runner> {
+        let mut program = std::fs::File::open(path)?;
+        let executable = sealed_memory(c"cooper", |copy| io::copy(&mut program, copy).map(drop))?;
+        Ok(Runner { executable })
+    }
+
+    /// Runs a command to its end, hands on what it writes, and leaves no mount point behind.
+    ///
+    /// Must be called on a thread that lives until it returns: the step dies with it.
+    pub fn run(
+        &self,
+        spec: &RunSpec<'_>,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, RunError> {
+        let user = user::resolve(spec.root, &spec.user)?;
+        let mut stubs = Stubs::default();
+        let result = prepare_root(spec, &mut stubs).and_then(|()| self.run_prepared(spec, &user, output, cancel));
+        let cleaned = stubs.remove(spec.root);
+        let status = result?;
+        cleaned.map_err(io_error("remove mount points"))?;
+        Ok(status)
+    }
+
+    fn run_prepared(
+        &self,
+        spec: &RunSpec<'_>,
+        user: &User,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, RunError> {
+        let pipes = Pipes::new(user).map_err(io_error("make pipes"))?;
+        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd())?;
+        let child = self.start(spec, &pipes, &request)?;
+        drop(request);
+        let mut readers = pipes.into_readers();
+        let pumped = pump(&child, &mut readers, output, cancel);
+        if pumped.is_err() {
+            child.kill();
+        }
+        let status = child.wait().map_err(io_error("wait for the step"))?;
+        pumped?;
+        match readers.failure()? {
+            None => Ok(status),
+            Some(failure) => failed(failure, spec, output),
+        }
+    }
+
+    fn start(&self, spec: &RunSpec<'_>, pipes: &Pipes, request: &Request) -> Result<Child, RunError> {
+        let stdin = match &spec.stdin {
+            Some(bytes) => sealed_memory(c"stdin", |file| io::Write::write_all(file, bytes)),
+            None => crate::sys::mount::open_path(Path::new("/")),
+        };
+        let stdin = stdin.map_err(io_error("prepare standard input"))?;
+        let number = CString::new(request.sealed.as_raw_fd().to_string()).map_err(|_| RunError::Nul("a number"))?;
+        let argv = [c"cooper".to_owned(), CString::new(RUN_ARGUMENT).map_err(|_| RunError::Nul("a name"))?, number];
+        let mut namespaces =
+            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+        if spec.network == Network::None {
+            namespaces |= libc::CLONE_NEWNET;
+        }
+        spawn(&Command {
+            executable: self.executable.as_fd(),
+            argv: &argv,
+            namespaces,
+            stdio: [stdin.as_fd(), pipes.stdout.1.as_fd(), pipes.stderr.1.as_fd()],
+            keep: &request.keep,
+        })
+        .map_err(io_error("start the step's process"))
+    }
+}
+
+fn io_error(stage: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |source| RunError::Io { stage, source }
+}
+
+/// Makes what the step finds in its root: kernel directories and working directory to stay, mount points to go.
+fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
+    let root = spec.root;
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RunError::MountPoint { path, source }
+    };
+    for directory in KERNEL_DIRECTORIES {
+        let path = Path::new(directory);
+        match root.stat(path, false).map_err(at(path))? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+            // A link here would let the masks be put elsewhere (runc CVE-2019-19921).
+            Some(_) => return Err(RunError::HostileMountPoint(directory)),
+            None => {
+                ensure(root, path, Kind::Directory, &mut |_| Ok(())).map_err(at(path))?;
+            }
+        }
+    }
+    make_working_directory(root, &spec.cwd)?;
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        stubs.make(root, Path::new(file), Kind::File).map_err(at(Path::new(file)))?;
+    }
+    for (i, mount) in spec.mounts.iter().enumerate() {
+        let target = mount.target();
+        // What lies in an earlier mount is made there, by the step's process.
+        if spec.mounts[..i].iter().any(|earlier| target.starts_with(earlier.target()))
+            || KERNEL_DIRECTORIES.iter().any(|directory| target.starts_with(directory))
+        {
+            continue;
+        }
+        stubs.make(root, target, mount_kind(mount).map_err(at(target))?).map_err(at(target))?;
+    }
+    stubs.seal(root).map_err(io_error("look at mount points"))
+}
+
+/// Makes the working directory, unless its path leads into what the kernel's file systems will cover.
+fn make_working_directory(root: &Root, cwd: &Path) -> Result<(), RunError> {
+    let is_kernel = |path: &Path| KERNEL_DIRECTORIES[..2].iter().any(|directory| path.starts_with(directory));
+    if is_kernel(cwd) {
+        return Err(RunError::WorkingDirectory(cwd.to_owned()));
+    }
+    let made = ensure(root, cwd, Kind::Directory, &mut |making| match making {
+        Making::Before { directory } if is_kernel(directory) => Err(io::Error::other("it leads into /proc or /sys")),
+        _ => Ok(()),
+    });
+    made.map(drop).map_err(|source| RunError::MountPoint { path: cwd.to_owned(), source })
+}
+
+fn mount_kind(mount: &MountSpec) -> io::Result<Kind> {
+    match mount {
+        MountSpec::Bind { source, .. } => kind_of(source),
+        MountSpec::Overlay { mount, source, .. } => {
+            let view = Root::from_fd(mount.try_clone()?);
+            kind_of(&view.open_at(source, OFlags::PATH, rustix::fs::Mode::empty())?)
+        }
+        MountSpec::Tmpfs { .. } => Ok(Kind::Directory),
+        MountSpec::File { .. } => Ok(Kind::File),
+    }
+}
+
+/// Read ends first.
+struct Pipes {
+    stdout: (OwnedFd, OwnedFd),
+    stderr: (OwnedFd, OwnedFd),
+    failure: (OwnedFd, OwnedFd),
+}
+
+impl Pipes {
+    fn new(user: &User) -> io::Result<Pipes> {
+        let pipes = Pipes {
+            stdout: pipe_with(PipeFlags::CLOEXEC)?,
+            stderr: pipe_with(PipeFlags::CLOEXEC)?,
+            failure: pipe_with(PipeFlags::CLOEXEC)?,
+        };
+        if user.uid != 0 {
+            // Or `echo > /dev/stderr` would be refused to it.
+            for (_, writer) in [&pipes.stdout, &pipes.stderr] {
+                rustix::fs::fchown(writer, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+            }
+        }
+        Ok(pipes)
+    }
+
+    /// Closes the write ends.
+    fn into_readers(self) -> Readers {
+        Readers { output: [Some(self.stdout.0), Some(self.stderr.0)], failure: self.failure.0 }
+    }
+}
+
+struct Readers {
+    output: [Option<OwnedFd>; 2],
+    failure: OwnedFd,
+}
+
+impl Readers {
+    /// Returns the report of a failed set-up; the process has ended.
+    fn failure(self) -> Result<Option<wire::Failure>, RunError> {
+        let mut bytes = Vec::new();
+        std::fs::File::from(self.failure)
+            .take(FAILURE_LIMIT_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(io_error("read the report of the step's process"))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| io_error("read the report of the step's process")(error.into()))
+    }
+}
+
+/// Hands on output until the process has ended and what it wrote is read.
+fn pump(
+    child: &Child,
+    readers: &mut Readers,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    cancel: &Cancel,
+) -> Result<(), RunError> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let ready = {
+            let mut fds = vec![PollFd::new(cancel, PollFlags::IN), PollFd::new(child, PollFlags::IN)];
+            fds.extend(readers.output.iter().flatten().map(|reader| PollFd::new(reader, PollFlags::IN)));
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io_error("wait for output")(error.into())),
+            }
+            fds.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>()
+        };
+        if ready[0] {
+            return Err(RunError::Canceled);
+        }
+        let mut flags = ready[2..].iter();
+        let mut has_read = false;
+        for (slot, stream) in readers.output.iter_mut().zip([Stream::Stdout, Stream::Stderr]) {
+            let Some(reader) = slot else { continue };
+            if flags.next() != Some(&true) {
+                continue;
+            }
+            match rustix::io::read(&*reader, &mut buffer) {
+                Ok(0) => *slot = None,
+                Ok(len) => output(stream, &buffer[..len]),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io_error("read output")(error.into())),
+            }
+            has_read = true;
+        }
+        // The first process has ended, so all have; a pipe that is still open was passed out of the namespace by a
+        // socket and is not waited for.
+        if ready[1] && !has_read {
+            return Ok(());
+        }
+    }
+}
+
+/// What a failure means: a command that cannot be executed is an ordinary failure of the step.
+fn failed(
+    failure: wire::Failure,
+    spec: &RunSpec<'_>,
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<ExitStatus, RunError> {
+    let source = failure.errno.map_or_else(|| io::Error::other("refused"), io::Error::from_raw_os_error);
+    if failure.stage == super::child::STAGE_EXEC {
+        let name = spec.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let not_found = source.kind() == io::ErrorKind::NotFound;
+        let text = match failure.errno {
+            Some(libc::ENOENT) if !name.contains('/') => "executable file not found in $PATH".to_owned(),
+            Some(libc::ENOENT) => "no such file or directory".to_owned(),
+            Some(libc::EACCES) => "permission denied".to_owned(),
+            Some(libc::ENOEXEC) => "exec format error".to_owned(),
+            _ => source.to_string(),
+        };
+        output(Stream::Stderr, format!("exec: {name:?}: {text}\n").as_bytes());
+        return Ok(ExitStatus::Code(if not_found { 127 } else { 126 }));
+    }
+    Err(RunError::Setup { stage: failure.stage, detail: failure.detail, source })
+}
+
+/// The specification for the step's process and the descriptors that go with it.
+struct Request {
+    sealed: OwnedFd,
+    keep: Vec<RawFd>,
+    _mounts: Vec<OwnedFd>,
+}
+
+impl Request {
+    fn new(spec: &RunSpec<'_>, user: &User, failure: RawFd) -> Result<Request, RunError> {
+        let mut pool = Pool::default();
+        let mut mounts = Vec::new();
+        let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
+        let list = spec.mounts.iter().map(|mount| mount_of(mount, &mut pool, &mut mounts));
+        let mut list = list.collect::<Result<Vec<_>, _>>()?;
+        list.splice(0..0, network_files(spec, &mut pool)?);
+        let wire = wire::Spec {
+            root: root.as_raw_fd(),
+            argv: arguments(spec, &mut pool)?,
+            env: environment(spec, user, &mut pool)?,
+            cwd: pool.put(spec.cwd.as_os_str().as_bytes()),
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups.clone(),
+            mounts: list,
+            has_own_network: spec.network == Network::None,
+            hostname: pool.put(spec.hostname.as_bytes()),
+            shm_size_bytes: spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
+            limits: limits(&spec.ulimits)?,
+            is_insecure: spec.is_insecure,
+            has_stdin: spec.stdin.is_some(),
+            failure,
+        };
+        mounts.push(root);
+        let sealed = wire::write(&wire, &pool).map_err(io_error("write the specification"))?;
+        let mut keep: Vec<RawFd> = mounts.iter().map(AsRawFd::as_raw_fd).collect();
+        keep.extend([sealed.as_raw_fd(), failure]);
+        Ok(Request { sealed, keep, _mounts: mounts })
+    }
+}
+
+/// Returns a mount attached nowhere for what `source` stands for.
+///
+/// Before Linux 6.15 a mount that is attached nowhere cannot be cloned; it is then handed over itself.
+fn detached(source: BorrowedFd<'_>, is_recursive: bool, read_only: bool) -> io::Result<OwnedFd> {
+    let mount = match clone_mount(source, is_recursive) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => source.try_clone_to_owned()?,
+        result => result?,
+    };
+    if read_only {
+        set_attributes(mount.as_fd(), Attributes::MOUNT_ATTR_RDONLY, is_recursive)?;
+    }
+    Ok(mount)
+}
+
+fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Result<wire::Mount, RunError> {
+    let target = pool.put(mount.target().as_os_str().as_bytes());
+    Ok(match mount {
+        MountSpec::Bind { source, read_only, is_recursive, .. } => {
+            let fd = detached(source.as_fd(), *is_recursive, *read_only).map_err(io_error("clone a mount"))?;
+            held.push(fd);
+            let mount = held[held.len() - 1].as_raw_fd();
+            wire::Mount::Attach { mount, source: None, target, read_only: false }
+        }
+        MountSpec::Overlay { mount, source, read_only, .. } => {
+            held.push(mount.try_clone().map_err(io_error("duplicate a descriptor"))?);
+            let mount = held[held.len() - 1].as_raw_fd();
+            let part = (source != Path::new("/")).then(|| pool.put(source.as_os_str().as_bytes()));
+            wire::Mount::Attach { mount, source: part, target, read_only: *read_only }
+        }
+        MountSpec::Tmpfs { size_bytes, mode, .. } => {
+            wire::Mount::Tmpfs { target, size_bytes: *size_bytes, mode: *mode }
+        }
+        MountSpec::File { content, mode, uid, gid, .. } => {
+            wire::Mount::File { target, content: pool.put(content), mode: *mode, uid: *uid, gid: *gid, read_only: true }
+        }
+    })
+}
+
+/// Returns `/etc/resolv.conf` and `/etc/hosts`.
+///
+/// A step uses the machine's network or none, so a resolver at 127.0.0.53 is as reachable as from the builder.
+fn network_files(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<[wire::Mount; 2], RunError> {
+    const RESOLV_CONF_LIMIT_BYTES: u64 = 1 << 20;
+    let mut resolv_conf = Vec::new();
+    if let Ok(file) = std::fs::File::open("/etc/resolv.conf") {
+        file.take(RESOLV_CONF_LIMIT_BYTES)
+            .read_to_end(&mut resolv_conf)
+            .map_err(io_error("read `/etc/resolv.conf`"))?;
+    }
+    let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", spec.hostname);
+    for (name, address) in &spec.extra_hosts {
+        if name.contains(char::is_whitespace) || address.contains(char::is_whitespace) {
+            return Err(RunError::Host(format!("{name}:{address}")));
+        }
+        hosts.push_str(&format!("{address}\t{name}\n"));
+    }
+    let mut file = |path: &str, content: &[u8]| wire::Mount::File {
+        target: pool.put(path.as_bytes()),
+        content: pool.put(content),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        // As in Docker: `echo >> /etc/hosts` is common, and is thrown away.
+        read_only: false,
+    };
+    Ok([file("/etc/resolv.conf", &resolv_conf), file("/etc/hosts", hosts.as_bytes())])
+}
+
+fn arguments(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<Vec<Bytes>, RunError> {
+    if spec.argv.is_empty() {
+        return Err(RunError::NoCommand);
+    }
+    let without_nul = |argument: &std::ffi::OsString| !argument.as_bytes().contains(&0);
+    if !spec.argv.iter().all(without_nul) {
+        return Err(RunError::Nul("the command"));
+    }
+    Ok(spec.argv.iter().map(|argument| pool.put(argument.as_bytes())).collect())
+}
+
+fn environment(spec: &RunSpec<'_>, user: &User, pool: &mut Pool) -> Result<Vec<Bytes>, RunError> {
+    let has_home = spec.env.iter().any(|(name, _)| name == "HOME");
+    let home = (!has_home).then(|| ("HOME".into(), user.home.clone().into()));
+    let mut list = Vec::with_capacity(spec.env.len() + 1);
+    for (name, value) in spec.env.iter().chain(&home) {
+        let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        if entry.contains(&0) {
+            return Err(RunError::Nul("the environment"));
+        }
+        list.push(pool.put(&entry));
+    }
+    Ok(list)
+}
+
+fn limits(ulimits: &[(String, u64, u64)]) -> Result<Vec<(u32, u64, u64)>, RunError> {
+    let number = |name: &str| {
+        Some(match name {
+            "core" => libc::RLIMIT_CORE,
+            "cpu" => libc::RLIMIT_CPU,
+            "data" => libc::RLIMIT_DATA,
+            "fsize" => libc::RLIMIT_FSIZE,
+            "locks" => libc::RLIMIT_LOCKS,
+            "memlock" => libc::RLIMIT_MEMLOCK,
+            "msgqueue" => libc::RLIMIT_MSGQUEUE,
+            "nice" => libc::RLIMIT_NICE,
+            "nofile" => libc::RLIMIT_NOFILE,
+            "nproc" => libc::RLIMIT_NPROC,
+            "rss" => libc::RLIMIT_RSS,
+            "rtprio" => libc::RLIMIT_RTPRIO,
+            "rttime" => libc::RLIMIT_RTTIME,
+            "sigpending" => libc::RLIMIT_SIGPENDING,
+            "stack" => libc::RLIMIT_STACK,
+            _ => return None,
+        })
+    };
+    ulimits
+        .iter()
+        .map(|(name, soft, hard)| {
+            let resource = number(name).ok_or_else(|| RunError::Limit(name.clone()))?;
+            Ok((resource, *soft, *hard))
+        })
+        .collect()
+}
