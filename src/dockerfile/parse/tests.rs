@@ -53,7 +53,7 @@ fn errors_point_at_the_word_that_is_wrong() {
             "FROM a AS x/y\n",
             "1:11 [x/y] invalid name for build stage: `x/y` | a name starts with a letter and holds letters, digits, `-`, `_` and `.` only",
         ),
-        ("FROM --plaform=x a\n", "1:6 [--plaform] unknown flag: `--plaform` | did you mean `platform`?"),
+        ("FROM --plaform=x a\n", "1:6 [--plaform] unknown flag: `--plaform` | did you mean `--platform`?"),
         ("FROM --platform a\n", "1:6 [--platform] missing a value on flag: `--platform` | "),
         ("FROM a\nCOPY --from=b --from=c d e\n", "2:15 [--from=c] duplicate flag specified: `--from` | "),
         ("FROM a\nCOPY --link=maybe b c\n", "2:13 [maybe] expecting boolean value for flag `--link`, not: `maybe` | "),
@@ -140,7 +140,7 @@ fn heredocs_are_taken_where_they_are_opened() {
     let bodies: Vec<_> =
         run.heredocs.iter().map(|heredoc| (heredoc.body.as_str(), heredoc.expand, heredoc.fd)).collect();
     assert_eq!(bodies, [("a\n", true, None), ("b\n", false, Some(3))]);
-    let copy = super::tests::copy("COPY a <<X <<\"Y\" b /d/\n1\nX\n2\nY\n");
+    let copy = copy("COPY a <<X <<\"Y\" b /d/\n1\nX\n2\nY\n");
     assert_eq!(copy.sources.iter().map(|word| word.node.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(copy.heredocs.iter().map(|heredoc| heredoc.body.as_str()).collect::<Vec<_>>(), ["1\n", "2\n"]);
     assert!(ok("FROM a\nRUN [\"cat\", \"<<EOF\"]\nRUN x\n").stages[0].instructions.len() == 2);
