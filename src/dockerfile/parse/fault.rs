@@ -1,0 +1,54 @@
+//! An error of the parser, before the text it points into is attached.
+
+use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
+use std::sync::Arc;
+
+/// What the parser refuses, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    message: String,
+    span: Span,
+    label: String,
+    hints: Vec<String>,
+}
+
+/// A parser's result.  The fault is boxed: it is rare and large, and results are passed through every level.
+pub(super) type Result<T> = std::result::Result<T, Box<Fault>>;
+
+impl Fault {
+    /// Returns an error at a place.
+    pub(super) fn new(span: Span, message: impl Into<String>) -> Box<Fault> {
+        Box::new(Fault { message: message.into(), span, label: String::new(), hints: Vec::new() })
+    }
+
+    /// Sets the text behind the caret.
+    pub(super) fn label(mut self: Box<Fault>, label: impl Into<String>) -> Box<Fault> {
+        self.label = label.into();
+        self
+    }
+
+    /// Adds what the user can do.
+    pub(super) fn hint(mut self: Box<Fault>, hint: impl Into<String>) -> Box<Fault> {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Labels the place with the nearest of the words that would have been right.
+    pub(super) fn nearest<'a>(
+        self: Box<Fault>,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Box<Fault> {
+        match nearest(word, candidates) {
+            Some(best) => self.label(format!("did you mean `{best}`?")),
+            None => self,
+        }
+    }
+
+    /// Returns the diagnostic for the user.
+    pub(super) fn into_diagnostic(self, source: &Arc<Source>) -> Diagnostic {
+        let mut diagnostic = Diagnostic::error(Exit::Usage, self.message).label(self.label).at(source, self.span);
+        diagnostic.hints = self.hints;
+        diagnostic
+    }
+}

@@ -1,0 +1,152 @@
+//! The parser: bytes to [`Dockerfile`].
+
+mod copy;
+mod directive;
+mod fault;
+mod flags;
+mod healthcheck;
+mod heredoc;
+mod instruction;
+mod logical;
+mod pairs;
+mod reader;
+mod run;
+mod statement;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use super::ast::{Dockerfile, Instruction, Kind, Stage};
+use super::lint;
+use crate::diag::{Diagnostic, Exit, Source, Span};
+use fault::{Fault, Result};
+use instruction::{FromParts, Parsed as Line};
+use reader::Reader;
+use std::sync::Arc;
+
+/// The largest Dockerfile that is read, in bytes.
+pub const MAX_DOCKERFILE_BYTES: usize = 16 << 20;
+
+/// The most instructions that a Dockerfile may hold.
+pub const MAX_INSTRUCTIONS: usize = 250_000;
+
+/// What [`parse`] returns.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The syntax tree.
+    pub dockerfile: Dockerfile,
+    /// What the lint rules found that need nothing but the text, those that `# check=` skips left out.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Parses a Dockerfile.
+///
+/// `name` is what diagnostics call the file.  Bytes that are not UTF-8 are replaced by U+FFFD, a byte order mark at the
+/// start is dropped.
+///
+/// # Errors
+/// Whatever the reference parser refuses, with its place; see also [`MAX_DOCKERFILE_BYTES`] and [`MAX_INSTRUCTIONS`].
+#[allow(clippy::result_large_err)] // once a build, and what callers pass on
+pub fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Parsed, Diagnostic> {
+    if bytes.len() > MAX_DOCKERFILE_BYTES {
+        let message = format!("{name} is larger than {MAX_DOCKERFILE_BYTES} bytes");
+        return Err(Diagnostic::error(Exit::Usage, message));
+    }
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    let source = Source::new(name, text);
+    let (dockerfile, facts) = dockerfile(&source).map_err(|fault| fault.into_diagnostic(&source))?;
+    let checks = lint::Checks::of(&dockerfile).map_err(|error| {
+        let span = dockerfile.check.as_ref().map_or(Span::default(), |check| check.span);
+        Diagnostic::error(Exit::Usage, error.to_string()).at(&source, span)
+    })?;
+    let warnings = lint::parsed(&dockerfile, &facts, &checks);
+    Ok(Parsed { dockerfile, warnings })
+}
+
+/// Parses an `ONBUILD` trigger of a base image's config; here documents may follow on further lines.
+///
+/// # Errors
+/// As [`parse`]; also when it is not one instruction, or one that a trigger may not be (`FROM`, `ONBUILD`,
+/// `MAINTAINER`).
+#[allow(clippy::result_large_err)]
+pub fn parse_trigger(name: &str, text: &str) -> std::result::Result<Instruction, Diagnostic> {
+    let source = Source::new(name, text);
+    trigger(&source.text).map_err(|fault| fault.into_diagnostic(&source))
+}
+
+fn trigger(text: &str) -> Result<Instruction> {
+    let whole = Span::new(0, text.len());
+    let mut reader = Reader::new(text, 0, '\\');
+    let Some(mut logical) = reader.logical() else {
+        return Err(Fault::new(whole, "the ONBUILD trigger holds no instruction"));
+    };
+    let instruction = match instruction::parse(&mut logical, &mut reader, '\\')? {
+        Line::Other(instruction) if !matches!(instruction.kind, Kind::Onbuild { .. } | Kind::Maintainer(_)) => {
+            instruction
+        }
+        Line::Other(instruction) | Line::From(instruction, _) => {
+            let keyword = instruction.keyword.node.to_ascii_uppercase();
+            return Err(Fault::new(instruction.span, format!("{keyword} isn't allowed as an ONBUILD trigger")));
+        }
+    };
+    match reader.logical() {
+        Some(second) => Err(Fault::new(second.span, "an ONBUILD trigger must be a single instruction")),
+        None => Ok(instruction),
+    }
+}
+
+/// Parses the text; returns with it what only the lines knew and the lint rules need.
+fn dockerfile(source: &Arc<Source>) -> Result<(Dockerfile, lint::LineFacts)> {
+    let directives = directive::read(&source.text)?;
+    let mut dockerfile = Dockerfile {
+        source: source.clone(),
+        escape: directives.escape,
+        syntax: directives.syntax,
+        check: directives.check,
+        global_args: Vec::new(),
+        stages: Vec::new(),
+    };
+    let mut facts = lint::LineFacts::default();
+    let mut reader = Reader::new(&source.text, directives.end, directives.escape);
+    let mut count = 0;
+    while let Some(mut logical) = reader.logical() {
+        facts.empty_continuations.extend(logical.empty_continuation);
+        count += 1;
+        if count > MAX_INSTRUCTIONS {
+            return Err(Fault::new(logical.span, format!("there are more than {MAX_INSTRUCTIONS} instructions")));
+        }
+        match instruction::parse(&mut logical, &mut reader, directives.escape)? {
+            Line::From(from, parts) => dockerfile.stages.push(stage(from, parts, &mut facts)),
+            Line::Other(instruction) => add(&mut dockerfile, instruction)?,
+        }
+    }
+    if count == 0 {
+        return Err(Fault::new(Span::new(0, 0), "file with no instructions").hint("start with `FROM image`"));
+    }
+    if dockerfile.stages.is_empty() {
+        let end = dockerfile.global_args.last().map_or(Span::new(0, 0), |last| last.span);
+        return Err(Fault::new(end, "no build stage: there is no `FROM`").hint("add `FROM image` below the `ARG`s"));
+    }
+    Ok((dockerfile, facts))
+}
+
+fn stage(from: Instruction, parts: FromParts, facts: &mut lint::LineFacts) -> Stage {
+    let (as_word, name) = parts.name.unzip();
+    facts.as_words.push(as_word);
+    Stage { from, image: parts.image, platform: parts.platform, name, instructions: Vec::new() }
+}
+
+/// Puts an instruction into the last stage, or among the global arguments.
+fn add(dockerfile: &mut Dockerfile, instruction: Instruction) -> Result<()> {
+    if let Some(stage) = dockerfile.stages.last_mut() {
+        stage.instructions.push(instruction);
+    } else if matches!(instruction.kind, Kind::Arg(_)) {
+        dockerfile.global_args.push(instruction);
+    } else {
+        let keyword = &instruction.keyword;
+        return Err(Fault::new(keyword.span, format!("no build stage in current context: `{}`", keyword.node))
+            .label("only `ARG` may stand before the first `FROM`"));
+    }
+    Ok(())
+}
