@@ -5,7 +5,7 @@ use super::planner::Planner;
 use super::reference;
 use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
-use crate::dockerfile::ast::{Instruction, Kind, Stage, Word};
+use crate::dockerfile::ast::{Instruction, Kind, Spanned, Stage, Word};
 use crate::image::Platform;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -362,13 +362,13 @@ impl<'a> Planner<'a> {
         if trigger.len() > MAX_TRIGGER_BYTES {
             return Err(fail(format!("it has more than {MAX_TRIGGER_BYTES} bytes")));
         }
-        let instruction = dockerfile::parse_trigger("ONBUILD", trigger).map_err(|error| fail(error.to_string()))?;
-        match instruction.kind {
-            Kind::From | Kind::Maintainer(_) => {
-                Err(fail(format!("`{}` is not allowed as an ONBUILD trigger", instruction.keyword.node)))
-            }
-            _ => Ok(instruction),
-        }
+        // A base may hand on a trigger for the children of its children; a Dockerfile could not have written it.
+        let (inner, is_nested) = match nested_trigger(trigger) {
+            Some(inner) => (inner, true),
+            None => (trigger, false),
+        };
+        let parsed = dockerfile::parse_trigger("ONBUILD", inner).map_err(|error| fail(error.to_string()))?;
+        Ok(if is_nested { onbuild(inner, parsed) } else { parsed })
     }
 
     /// Gives the stages their names for progress: none when there is but one thing to build.
@@ -392,5 +392,22 @@ impl<'a> Planner<'a> {
     /// Returns the text that spans point into.
     pub(super) fn source(&self) -> &'a Arc<Source> {
         &self.dockerfile.source
+    }
+}
+
+/// Returns what stands behind the `ONBUILD` of a trigger that begins with one.
+fn nested_trigger(trigger: &str) -> Option<&str> {
+    let (keyword, rest) = trigger.trim_start().split_once(char::is_whitespace)?;
+    keyword.eq_ignore_ascii_case("ONBUILD").then(|| rest.trim_start())
+}
+
+/// Returns the `ONBUILD` instruction of a trigger.
+fn onbuild(trigger: &str, instruction: Instruction) -> Instruction {
+    Instruction {
+        span: instruction.span,
+        keyword: Spanned { node: "ONBUILD".to_owned(), span: instruction.keyword.span },
+        text: format!("ONBUILD {}", instruction.text),
+        comments: Vec::new(),
+        kind: Kind::Onbuild { trigger: trigger.to_owned(), instruction: Box::new(instruction) },
     }
 }
