@@ -1,4 +1,17 @@
 //! What a step depends on, as a cache key and as text.
+//!
+//! [`describe`] is the only list of it.  A [`Hasher`] makes a [`CacheKey`] of the list, an [`Explainer`] keeps it as text
+//! beside the cache record, and [`difference`] says why one list is not the other.
+
+mod describe;
+mod explain;
+mod hasher;
+#[cfg(test)]
+mod tests;
+
+pub use describe::{Inputs, SourceKey, describe};
+pub use explain::{Explainer, Explanation, difference};
+pub use hasher::{CacheKey, CacheKeyError, Hasher};
 
 /// Receives, one by one, everything that a step's result depends on.
 ///
@@ -6,4 +19,7 @@
 pub trait Manifest {
     /// Takes one field.
     fn field(&mut self, name: &str, value: &[u8]);
+
+    /// Takes what a field is made of, for people: the hasher has it in the field already.
+    fn detail(&mut self, _name: &str, _value: &[u8]) {}
 }

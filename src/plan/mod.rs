@@ -1,8 +1,41 @@
 //! The plan of a build: AST -> stage graph -> build graph.  Pure: what it needs to know it asks of [`Facts`].
+//!
+//! [`plan`] goes through a Dockerfile three times: names and references of all stages (`stages`), base images and
+//! ONBUILD of the stages that the target needs (`base`), then instruction by instruction (`lower`) with the config
+//! (`metadata`), RUN (`run`, `mount`) and COPY (`copy`).
 
+#![allow(clippy::result_large_err, reason = "errors end the build: they are made once and passed on")]
+
+mod args;
+mod base;
+mod chmod;
+mod copy;
+mod environment;
+mod gotext;
 pub mod graph;
+mod label;
+mod lower;
+mod metadata;
+mod mount;
+mod path;
+mod planner;
+mod port;
+mod reference;
+mod remote;
+mod run;
+mod signal;
+mod stages;
+mod state;
+#[cfg(test)]
+mod tests;
+mod warn;
+mod words;
+
+pub use args::BuilderArgs;
+pub use warn::is_secret_name;
 
 use crate::diag::Diagnostic;
+use crate::dockerfile::ast::Dockerfile;
 use crate::image::Platform;
 use graph::ImageFacts;
 use std::collections::BTreeMap;
@@ -19,6 +52,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// `--platform`, the platform of the result.
     pub platform: Platform,
+    /// Whether `--platform` was given: the config then names that platform, else that of the base image.
+    pub is_platform_given: bool,
     /// The platform of this machine (BUILDPLATFORM).
     pub build_platform: Platform,
     /// `--build-context`, names normalised (`busybox:latest` is `busybox`); context ids follow this order from 1.
@@ -65,4 +100,22 @@ pub trait Facts {
     ///
     /// Errors are diagnostics without a place; the planner adds the place.
     fn image(&mut self, source: ImageSource<'_>, platform: &Platform) -> Result<Arc<ImageFacts>, Diagnostic>;
+}
+
+/// What [`plan`] returns.
+#[derive(Debug)]
+pub struct Planned {
+    /// What there is to do, and the one target.
+    pub graph: graph::Graph,
+    /// Findings of the lint rules that need to know what variables and names stand for, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Plans a Dockerfile for one platform.
+///
+/// # Errors
+/// Mistakes of the Dockerfile that its text alone does not show, an unknown target, an entitlement that is not granted,
+/// and what [`Facts`] fails with; each with its place.
+pub fn plan(dockerfile: &Dockerfile, options: &Options, facts: &mut dyn Facts) -> Result<Planned, Diagnostic> {
+    planner::Planner::run(dockerfile, options, facts)
 }

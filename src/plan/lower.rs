@@ -1,0 +1,88 @@
+//! One instruction: expand its words, then change the config or add a step.
+
+use super::graph::Op;
+use super::label::Progress;
+use super::planner::{Planner, StepInfo};
+use super::stages::Command;
+use super::state::State;
+use crate::diag::{Diagnostic, Place};
+use crate::dockerfile::ast::{Kind, Word};
+
+impl<'a> Planner<'a> {
+    /// Applies an instruction of a stage to its state.
+    pub(super) fn lower(
+        &mut self,
+        stage: usize,
+        command: &Command<'a>,
+        state: &mut State,
+        progress: &mut Progress,
+    ) -> Result<(), Diagnostic> {
+        let span = command.span();
+        match &command.instruction.kind {
+            Kind::From => {}
+            Kind::Arg(args) => self.arg(args, command, state)?,
+            Kind::Env(pairs) => self.env(pairs, command, state)?,
+            Kind::Label(pairs) => self.label(pairs, command, state)?,
+            Kind::Run(run) => self.run_step(stage, run, command, state, progress)?,
+            Kind::Copy(copy) => self.copy_step(stage, copy, false, command, state, progress)?,
+            Kind::Add(copy) => self.copy_step(stage, copy, true, command, state, progress)?,
+            Kind::Workdir(word) => self.workdir(stage, word, command, state, progress)?,
+            Kind::User(word) => self.user(word, command, state)?,
+            Kind::Volume(words) => self.volume(words, command, state)?,
+            Kind::Expose(words) => self.expose(words, command, state)?,
+            Kind::StopSignal(word) => self.stop_signal(word, command, state)?,
+            Kind::Cmd(cmd) => super::metadata::cmd(cmd, state),
+            Kind::Entrypoint(entrypoint) => super::metadata::entrypoint(entrypoint, state),
+            Kind::Shell(shell) => super::metadata::shell(shell, state),
+            Kind::Healthcheck(check) => super::metadata::healthcheck(check, state),
+            Kind::Maintainer(name) => super::metadata::maintainer(name, state),
+            // An ONBUILD writes no history, the instruction that it triggers does.
+            Kind::Onbuild { trigger, .. } => state.config.config.on_build.push(trigger.clone()),
+        }
+        self.lint_undefined(state, span);
+        Ok(())
+    }
+
+    /// Returns a word with the variables of the stage.
+    pub(super) fn expand(&mut self, word: &Word, command: &Command<'_>, state: &State) -> Result<String, Diagnostic> {
+        match self.words.expand(&word.node, &state.env) {
+            Ok(expanded) => {
+                self.undefined.extend(expanded.unmatched);
+                Ok(expanded.text)
+            }
+            Err(message) => Err(self.error(command.span_of(word.span), message)),
+        }
+    }
+
+    /// Returns several words with the variables of the stage.
+    pub(super) fn expand_all(
+        &mut self,
+        words: &[Word],
+        command: &Command<'_>,
+        state: &State,
+    ) -> Result<Vec<String>, Diagnostic> {
+        words.iter().map(|word| self.expand(word, command, state)).collect()
+    }
+
+    /// Returns a word that need not be there with the variables of the stage.
+    pub(super) fn expand_option(
+        &mut self,
+        word: Option<&Word>,
+        command: &Command<'_>,
+        state: &State,
+    ) -> Result<Option<String>, Diagnostic> {
+        word.map(|word| self.expand(word, command, state)).transpose()
+    }
+
+    /// Adds the step of an instruction; it becomes the root of the stage.
+    pub(super) fn add_step(&mut self, stage: usize, label: String, command: &Command<'_>, state: &mut State, op: Op) {
+        let info = StepInfo {
+            label,
+            stage: self.stages[stage].title.clone(),
+            place: Some(Place { source: self.source().clone(), span: command.span() }),
+            no_cache: self.is_no_cache(stage),
+            platform: state.platform.clone(),
+        };
+        state.root = Some(self.push(info, op));
+    }
+}

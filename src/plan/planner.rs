@@ -1,0 +1,163 @@
+//! The planner's state, and the way from the AST to the graph.
+//!
+//! All stages are named and their references resolved first (that is cheap and finds mistakes early); then the stages that
+//! the target needs are marked, which looks up base images and so brings in ONBUILD triggers; then they are lowered in
+//! the order of the file.
+
+use super::args::{self, Globals};
+use super::graph::{Graph, HistoryItem, Op, SourceRef, Step, StepId, Target};
+use super::label::Progress;
+use super::stages::{Origin, StageNode};
+use super::state::State;
+use super::words::Words;
+use super::{Facts, Options, Planned};
+use crate::diag::{Diagnostic, Place};
+use crate::dockerfile::ast::Dockerfile;
+use crate::image::{Digest, Platform};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Everything that planning one Dockerfile for one platform needs.
+pub(super) struct Planner<'a> {
+    pub(super) dockerfile: &'a Dockerfile,
+    pub(super) options: &'a Options,
+    pub(super) facts: &'a mut dyn Facts,
+    pub(super) words: Words,
+    pub(super) globals: Globals,
+    /// `--build-arg`, SOURCE_DATE_EPOCH normalised.
+    pub(super) build_args: BTreeMap<String, String>,
+    pub(super) stages: Vec<StageNode<'a>>,
+    /// The last stage of each name, in lower case.
+    pub(super) by_name: HashMap<String, usize>,
+    /// The stages that have been lowered.
+    pub(super) states: Vec<Option<State>>,
+    /// What stands for images and contexts that `--from` names.
+    pub(super) outside: HashMap<Origin, SourceRef>,
+    /// The step of an image, by its manifest.
+    pub(super) images: HashMap<Digest, StepId>,
+    pub(super) graph: Graph,
+    pub(super) warnings: Vec<Diagnostic>,
+    /// Variables that the instruction being lowered uses and nothing defines.
+    pub(super) undefined: BTreeSet<String>,
+}
+
+/// What a step is besides its operation.
+pub(super) struct StepInfo {
+    pub(super) label: String,
+    pub(super) stage: String,
+    pub(super) place: Option<Place>,
+    pub(super) no_cache: bool,
+    pub(super) platform: Platform,
+}
+
+impl<'a> Planner<'a> {
+    /// Plans the build.
+    pub(super) fn run(
+        dockerfile: &'a Dockerfile,
+        options: &'a Options,
+        facts: &'a mut dyn Facts,
+    ) -> Result<Planned, Diagnostic> {
+        let words = Words::new(dockerfile.escape);
+        let mut warnings = Vec::new();
+        let (globals, build_args) = args::globals(dockerfile, options, &words, &mut warnings)?;
+        let mut planner = Planner {
+            dockerfile,
+            options,
+            facts,
+            words,
+            globals,
+            build_args,
+            stages: Vec::new(),
+            by_name: HashMap::new(),
+            states: Vec::new(),
+            outside: HashMap::new(),
+            images: HashMap::new(),
+            graph: Graph::default(),
+            warnings,
+            undefined: BTreeSet::new(),
+        };
+        planner.name_stages()?;
+        let target = planner.target()?;
+        planner.resolve_references()?;
+        planner.need(target)?;
+        planner.name_for_progress();
+        planner.lower_needed()?;
+        planner.finish(target)
+    }
+
+    fn lower_needed(&mut self) -> Result<(), Diagnostic> {
+        self.check_entitlements()?;
+        self.states = self.stages.iter().map(|_| None).collect();
+        for index in 0..self.stages.len() {
+            if self.stages[index].is_needed {
+                self.lower_stage(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lower_stage(&mut self, index: usize) -> Result<(), Diagnostic> {
+        let mut progress = Progress::of(&self.stages[index]);
+        let mut state = self.base_state(index, &mut progress)?;
+        if self.stages[index].replaced_by.is_none() {
+            for command in std::mem::take(&mut self.stages[index].commands) {
+                progress.is_trigger = command.is_trigger;
+                self.lower(index, &command, &mut state, &mut progress)?;
+            }
+        }
+        self.states[index] = Some(state);
+        Ok(())
+    }
+
+    /// Adds a step and returns its id.
+    pub(super) fn push(&mut self, info: StepInfo, op: Op) -> StepId {
+        let id = StepId(u32::try_from(self.graph.steps.len()).unwrap_or(u32::MAX));
+        let StepInfo { label, stage, place, no_cache, platform } = info;
+        self.graph.steps.push(Step { id, label, stage, place, op, no_cache, platform });
+        id
+    }
+
+    fn finish(mut self, target: usize) -> Result<Planned, Diagnostic> {
+        let Some(state) = self.states[target].take() else {
+            return Err(Diagnostic::error(crate::diag::Exit::Bug, "the target stage was not planned"));
+        };
+        let mut config = state.config;
+        config.created = None;
+        config.history.clear();
+        config.config.labels.extend(self.options.labels.clone());
+        let wanted = &self.options.platform;
+        if self.options.is_platform_given {
+            let is_same = wanted.os == config.os && wanted.architecture == config.architecture;
+            config.os.clone_from(&wanted.os);
+            config.architecture.clone_from(&wanted.architecture);
+            if !wanted.variant.is_empty() || !is_same {
+                config.variant.clone_from(&wanted.variant);
+            }
+            if !is_same {
+                config.os_version.clear();
+            }
+        }
+        if let Ok(platform) = config.platform().to_string().parse::<Platform>() {
+            (config.os, config.architecture, config.variant) = (platform.os, platform.architecture, platform.variant);
+        }
+        self.graph.targets.push(Target {
+            platform: wanted.clone(),
+            root: state.root,
+            config,
+            history: state.history,
+            epoch: self.globals.epoch,
+        });
+        Ok(Planned { graph: self.graph, warnings: self.warnings })
+    }
+
+    /// Returns whether results found for the steps of a stage must not be used.
+    pub(super) fn is_no_cache(&self, index: usize) -> bool {
+        let node = &self.stages[index];
+        self.options.no_cache
+            || (!node.name.is_empty() && self.options.no_cache_filter.iter().any(|name| node.is_called(name)))
+    }
+}
+
+/// Returns the history of a base image as the first entries of what is built on it.
+pub(super) fn base_history(config: &mut crate::image::ImageConfig) -> Vec<HistoryItem> {
+    std::mem::take(&mut config.history).into_iter().map(HistoryItem::Base).collect()
+}

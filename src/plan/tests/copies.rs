@@ -1,0 +1,73 @@
+use super::super::graph::CopySource;
+use super::*;
+use rstest::rstest;
+
+#[rstest]
+#[case("COPY a .", "/w/")]
+#[case("COPY a b", "/w/b")]
+#[case("COPY a b/", "/w/b/")]
+#[case("COPY a ../../b", "/b")]
+#[case("COPY a /x/../y/.", "/y/")]
+#[case("ENV D=/d\nCOPY a $D/", "/d/")]
+#[case("COPY a \"\"", "/w/")]
+fn destinations(#[case] text: &str, #[case] expected: &str) {
+    let planned = plan_of(&format!("FROM busybox\nWORKDIR /w\n{text}\n"));
+    assert_eq!(planned.copies()[0].destination, expected);
+}
+
+#[test]
+fn all_flags_arrive_expanded() {
+    let planned = plan_of(
+        "FROM busybox\nARG U=7\nCOPY --link --parents --chown=$U:8 --chmod=u=rw --exclude=*.$U --exclude=b a$U [[]b /x/\n",
+    );
+    let copy = planned.copies()[0];
+    assert_eq!((copy.chown.as_deref(), copy.chmod.as_deref()), (Some("7:8"), Some("u=rw")));
+    assert_eq!((copy.link, copy.parents, copy.is_add), (true, true, false));
+    assert_eq!(copy.exclude, ["*.7", "b"]);
+    let patterns: Vec<&str> = copy
+        .sources
+        .iter()
+        .map(|source| if let CopySource::Paths { pattern, .. } = source { pattern.as_str() } else { "?" })
+        .collect();
+    assert_eq!(patterns, ["a7", "[[]b"]);
+}
+
+#[test]
+fn heredocs_are_expanded_unless_quoted() {
+    let planned = plan_of("FROM busybox\nARG V=1\nCOPY <<A <<\"B\" /d/\n$V '\\$V'\nA\n$V\nB\n");
+    let inline = |source: &CopySource| match source {
+        CopySource::Inline { name, content } => (name.clone(), content.clone()),
+        other => panic!("{other:?}"),
+    };
+    let found: Vec<_> = planned.copies()[0].sources.iter().map(inline).collect();
+    assert_eq!(found, [("A".into(), "1 '$V'\n".into()), ("B".into(), "$V\n".into())]);
+}
+
+#[test]
+fn add_tells_paths_downloads_and_repositories_apart() {
+    let sum = format!("sha256:{}", "a".repeat(64));
+    let text = format!(
+        "FROM scratch\nADD a.tar /\nADD --unpack=true --checksum={sum} https://h/x /\nADD --keep-git-dir=true https://h/r.git#v1 /r\n"
+    );
+    let planned = plan_of(&text);
+    let copies = planned.copies();
+    assert!(matches!(&copies[0].sources[0], CopySource::Paths { pattern, .. } if pattern == "a.tar"));
+    assert!(
+        matches!(&copies[1].sources[0], CopySource::Http { checksum: Some(found), .. } if found.to_string() == sum)
+    );
+    assert_eq!((copies[0].unpack, copies[1].unpack), (None, Some(true)));
+    assert!(matches!(&copies[2].sources[0], CopySource::Git { keep_git_dir: true, checksum: None, .. }));
+}
+
+#[rstest]
+#[case("COPY --chmod=64a a b", "invalid mode in `--chmod`")]
+#[case("COPY --chmod=u+q a b", "invalid mode in `--chmod`")]
+#[case("ADD --chmod=10000 a b", "invalid mode in `--chmod`")]
+#[case("ADD --checksum=sha256:1 a b", "`--checksum` requires an http(s) or Git source")]
+#[case("ADD --checksum=md5:1 http://h/a b", "unsupported checksum or digest algorithm")]
+#[case("COPY http://h/a b", "the source of COPY can't be a URL")]
+#[case("COPY https://h/a.git b", "the source of COPY can't be a Git repository")]
+fn mistakes(#[case] text: &str, #[case] expected: &str) {
+    let error = Bench::new().error(&format!("FROM scratch\n{text}\n"));
+    assert!(error.starts_with("Dockerfile:2:") && error.contains(expected), "{error}");
+}

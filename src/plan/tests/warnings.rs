@@ -1,0 +1,84 @@
+use super::*;
+use rstest::rstest;
+
+#[rstest]
+#[case(
+    "FROM busybox\nARG VERSION=1\nLABEL v=$VERSOIN\n",
+    "UndefinedVar",
+    "Usage of undefined variable '$VERSOIN' (did you mean $VERSION?)"
+)]
+#[case("FROM busybox\nCOPY $Q /\n", "UndefinedVar", "Usage of undefined variable '$Q'")]
+#[case("FROM busybox\nCOPY <<E /f\n$Q\nE\n", "UndefinedVar", "Usage of undefined variable '$Q'")]
+#[case(
+    "ARG IMAGE=busybox\nFROM ${IMGE:-busybox}\n",
+    "UndefinedArgInFrom",
+    "FROM argument 'IMGE' is not declared (did you mean IMAGE?)"
+)]
+#[case(
+    "FROM busybox\nENV API_KEY=x\n",
+    "SecretsUsedInArgOrEnv",
+    "Do not use ARG or ENV instructions for sensitive data (ENV \"API_KEY\")"
+)]
+#[case(
+    "FROM busybox\nARG GITHUB_TOKEN\n",
+    "SecretsUsedInArgOrEnv",
+    "Do not use ARG or ENV instructions for sensitive data (ARG \"GITHUB_TOKEN\")"
+)]
+#[case(
+    "FROM --platform=linux/amd64 busybox\n",
+    "FromPlatformFlagConstDisallowed",
+    "FROM --platform flag should not use constant value \"linux/amd64\""
+)]
+#[case(
+    "FROM --platform=$TARGETPLATFORM busybox\n",
+    "RedundantTargetPlatform",
+    "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior"
+)]
+#[case(
+    "FROM busybox\nWORKDIR a\nWORKDIR b\n",
+    "WorkdirRelativePath",
+    "Relative workdir \"a\" can have unexpected results if the base image changes"
+)]
+#[case(
+    "FROM busybox\nEXPOSE 80/TCP\n",
+    "ExposeProtoCasing",
+    "Defined protocol '80/TCP' in EXPOSE instruction should be lowercase"
+)]
+#[case(
+    "FROM busybox\nEXPOSE 1:80\n",
+    "ExposeInvalidFormat",
+    "EXPOSE instruction should not define an IP address or host-port mapping, found '1:80'"
+)]
+fn a_finding(#[case] text: &str, #[case] rule: &str, #[case] message: &str) {
+    assert_eq!(plan_of(text).rules(), [(rule, message)]);
+}
+
+#[rstest]
+#[case("FROM busybox\nARG A\nLABEL v=$A\n")]
+#[case("FROM busybox\nRUN echo $UNDEFINED\n")]
+#[case("FROM --platform=$BUILDPLATFORM busybox\n")]
+#[case("FROM --platform=linux/amd64 busybox AS build-amd64\n")]
+#[case("FROM busybox\nWORKDIR /a\nWORKDIR b\n")]
+#[case("FROM busybox AS a\nWORKDIR /a\nFROM a\nWORKDIR b\n")]
+#[case("ARG TAG\nFROM busybox$TAG\n")]
+fn nothing_to_find(#[case] text: &str) {
+    assert_eq!(plan_of(text).rules(), []);
+}
+
+#[test]
+fn an_argument_without_a_usable_default() {
+    let planned = Bench::new().arg("IMAGE", "busybox").plan("ARG IMAGE\nFROM $IMAGE\n");
+    let message = "Default value for ARG $IMAGE results in empty or invalid base image name";
+    assert_eq!(planned.rules(), [("InvalidDefaultArgInFrom", message)]);
+}
+
+#[test]
+fn a_base_for_another_platform() {
+    let mut bench = Bench::new();
+    let config = bench.world.images.get_mut("busybox").unwrap();
+    (config.os, config.architecture) = ("linux".into(), "arm64".into());
+    let planned = bench.plan("FROM busybox\n");
+    let message =
+        "Base image busybox was pulled with platform \"linux/arm64\", expected \"linux/amd64\" for current build";
+    assert_eq!(planned.rules(), [("InvalidBaseImagePlatform", message)]);
+}

@@ -1,0 +1,58 @@
+//! Expansion of words with the variables of a stage.
+
+use super::environment::Environment;
+use crate::dockerfile::ast::Mount;
+use crate::dockerfile::expand::{ExpandError, Expanded, Expander};
+use crate::dockerfile::mount::parse_mount;
+use std::collections::BTreeSet;
+
+/// Expands the words of one Dockerfile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    escape: char,
+}
+
+impl Words {
+    /// Returns the expansion rules of a Dockerfile with this escape character.
+    pub(super) fn new(escape: char) -> Words {
+        Words { escape }
+    }
+
+    /// Expands a word; the message of an error is for people.
+    pub(super) fn expand(&self, word: &str, env: &Environment) -> Result<Expanded, String> {
+        self.with(env, |expander| expander.word(word))
+    }
+
+    /// Expands a text and splits it at blanks.
+    pub(super) fn split(&self, text: &str, env: &Environment) -> Result<Vec<String>, String> {
+        self.with(env, |expander| expander.words(text))
+    }
+
+    /// Expands the body of a heredoc.
+    pub(super) fn heredoc(&self, body: &str, env: &Environment) -> Result<Expanded, String> {
+        self.with(env, |expander| expander.heredoc(body))
+    }
+
+    /// Parses and expands a `--mount`; returns it with the variables that are not defined.
+    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, BTreeSet<String>), String> {
+        let lookup = |name: &str| env.get(name).map(str::to_owned);
+        let expander = Expander::new(self.escape, &lookup);
+        let mut unmatched = BTreeSet::new();
+        let mut expand = |value: &str| {
+            let expanded = expander.word(value)?;
+            unmatched.extend(expanded.unmatched);
+            Ok(expanded.text)
+        };
+        let mount = parse_mount(text, &mut expand).map_err(|error| error.to_string())?;
+        Ok((mount, unmatched))
+    }
+
+    fn with<T>(
+        &self,
+        env: &Environment,
+        expand: impl FnOnce(&Expander<'_>) -> Result<T, ExpandError>,
+    ) -> Result<T, String> {
+        let lookup = |name: &str| env.get(name).map(str::to_owned);
+        expand(&Expander::new(self.escape, &lookup)).map_err(|error| error.to_string())
+    }
+}
