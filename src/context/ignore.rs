@@ -190,11 +190,6 @@ impl IgnoreRules {
     pub(super) fn may_match_below(&self, directory: &[u8]) -> bool {
         self.patterns.iter().any(|pattern| !pattern.is_negated && pattern.may_match_below(directory))
     }
-
-    /// Returns whether all rules are plain paths.
-    pub(super) fn is_literal(&self) -> bool {
-        self.patterns.iter().all(Pattern::is_literal)
-    }
 }
 
 /// The path's parents, outermost first, and the path.

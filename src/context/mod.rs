@@ -1,7 +1,11 @@
 //! Where the files of COPY, ADD and bind mounts come from: directories, Git, archives; and which of them are meant.
 
+pub mod digest;
 pub mod glob;
 pub mod ignore;
+pub mod select;
 pub mod selection;
+pub mod stat_cache;
+pub mod tree;
 
 mod clean;

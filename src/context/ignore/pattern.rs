@@ -87,11 +87,6 @@ impl Pattern {
         }
         components.next().is_some()
     }
-
-    /// Returns whether the pattern is plain text, without wildcards or escapes.
-    pub(super) fn is_literal(&self) -> bool {
-        self.form == Form::Exact && !self.text.contains(&b'\\')
-    }
 }
 
 /// Text as Go's regular expressions see it: a byte that is not UTF-8 is U+FFFD.
