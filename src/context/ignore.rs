@@ -73,6 +73,8 @@ impl IgnoreRules {
     /// # Errors
     ///
     /// A pattern that is not well formed, with its line; a file or a line that is too long.
+    // Once a context; its size is of no account.
+    #[allow(clippy::result_large_err)]
     pub fn parse(name: &str, bytes: &[u8]) -> Result<IgnoreRules, Diagnostic> {
         if bytes.len() as u64 > IGNORE_FILE_LIMIT_BYTES {
             let message = format!("`{name}` is larger than {IGNORE_FILE_LIMIT_BYTES} bytes");

@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod glob;
 pub mod ignore;
+pub mod local;
 pub mod select;
 pub mod selection;
 pub mod stat_cache;
