@@ -253,6 +253,53 @@ mod tests {
         assert_eq!(digest(directory.path(), "d/a", &cache).digest, real.digest);
     }
 
+    /// Run by hand, optimised: the bound of a build in which nothing changed.
+    #[test]
+    #[ignore = "a measurement, for an optimised build on a quiet machine"]
+    fn a_walk_with_known_digests_costs_little_more_than_statting() {
+        const DIRECTORIES: usize = 1000;
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..DIRECTORIES * 100 {
+            let parent = directory.path().join(format!("p{}/m{}", number / 5000, number / 100));
+            if number % 100 == 0 {
+                fs::create_dir_all(&parent).unwrap();
+            }
+            fs::write(parent.join(format!("file{number}.js")), number.to_string()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let store = tempfile::tempdir().unwrap();
+        let file = store.path().join("cache");
+        let cache = StatCache::default();
+        let first = digest(directory.path(), ".", &cache);
+        cache.save(&file).unwrap();
+        let stat_all = || {
+            let mut pending = vec![directory.path().to_owned()];
+            while let Some(path) = pending.pop() {
+                for entry in fs::read_dir(path).unwrap() {
+                    let entry = entry.unwrap();
+                    if entry.metadata().unwrap().is_dir() {
+                        pending.push(entry.path());
+                    }
+                }
+            }
+        };
+        let noop = || {
+            let cache = StatCache::load(&file, crate::context::stat_cache::STAT_CACHE_LIMIT_BYTES);
+            assert_eq!(digest(directory.path(), ".", &cache).digest, first.digest);
+        };
+        let best = |run: &dyn Fn()| {
+            let time = |_| {
+                let start = std::time::Instant::now();
+                run();
+                start.elapsed()
+            };
+            (0..5).map(time).min().unwrap()
+        };
+        let (stat, noop) = (best(&stat_all), best(&noop));
+        println!("stat {stat:?}, no-op {noop:?}");
+        assert!(noop.as_secs_f64() <= stat.as_secs_f64() * 1.3, "stat {stat:?}, no-op {noop:?}");
+    }
+
     #[test]
     fn a_wildcard_counts_the_names_it_matched() {
         let directory = sample();
