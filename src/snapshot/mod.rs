@@ -1,6 +1,7 @@
 //! The root file system of a step: layers stacked by overlayfs, or a copy where it is refused.
 
 pub mod overlay;
+pub mod upper;
 
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 

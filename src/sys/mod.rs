@@ -4,6 +4,11 @@ pub mod mount;
 pub mod overlay;
 pub mod process;
 pub mod restrict;
+mod attributes;
+mod directory;
 mod root;
+mod walk;
 
+pub use attributes::{chmod_at, list_xattrs, read_xattr};
+pub use directory::{DirectoryEntry, read_directory, remove_tree};
 pub use root::Root;
