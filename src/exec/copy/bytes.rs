@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn every_way_gives_the_same_bytes() {
         for size in [0, 1, 4096, SMALL_FILE_BYTES as usize + 1, 3 * BUFFER_BYTES + 17] {
-            let content: Vec<u8> = (0..size).map(|i| (i * 31 >> 3) as u8).collect();
+            let content: Vec<u8> = (0..size).map(|i| (i * 31 / 8) as u8).collect();
             let plain = DataPath { no_clone: true.into(), no_range: true.into() };
             let range = DataPath { no_clone: true.into(), no_range: false.into() };
             for path in [DataPath::default(), range, plain] {

@@ -223,7 +223,7 @@ impl Writer<'_> {
 }
 
 fn has_time(stat: &Stat, entry: &Entry) -> bool {
-    stat.st_mtime as i64 == entry.mtime_seconds && stat.st_mtime_nsec as u32 == entry.mtime_nanoseconds
+    stat.st_mtime == entry.mtime_seconds && stat.st_mtime_nsec as u32 == entry.mtime_nanoseconds
 }
 
 /// Copies the file capabilities, if there are any; without the right to set them they are lost, as in BuildKit.
