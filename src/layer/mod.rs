@@ -1,5 +1,25 @@
 //! Layers: tar streams read with suspicion and written the same way every time.
 
+mod compress;
+mod decompress;
+mod entry;
+mod header;
+pub mod limits;
+mod pax;
+mod reader;
+mod sparse;
+mod writer;
+
+pub use compress::LayerWriter;
+pub use decompress::{Format, decompress, open_archive, sniff};
+pub use entry::{Entry, Kind, MalformedWhiteout, Timestamp};
+pub use limits::Limits;
+pub use pax::PaxError;
+pub use reader::{TarError, TarReader};
+pub use writer::{CAPABILITY_XATTR, TarWriter};
+
+use crate::image::Digest;
+
 /// How a layer's tar is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -9,4 +29,19 @@ pub enum Compression {
     Zstd(Option<u8>),
     /// Not at all.
     Uncompressed,
+}
+
+/// A layer as it stands in a manifest and a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Digest of the tar.
+    pub diff_id: Digest,
+    /// Digest of the blob, i.e. of the compressed tar.
+    pub digest: Digest,
+    /// Size of the blob.
+    pub size_bytes: u64,
+    /// Size of the tar.
+    pub uncompressed_bytes: u64,
+    /// OCI media type of the blob.
+    pub media_type: &'static str,
 }

@@ -1,5 +1,10 @@
 //! The system calls that the standard library does not have; the only place with `unsafe`.
 
+mod attributes;
+mod directory;
 mod root;
+mod walk;
 
+pub use attributes::{chmod_at, list_xattrs, read_xattr};
+pub use directory::{DirectoryEntry, read_directory, remove_tree};
 pub use root::Root;

@@ -165,6 +165,9 @@ fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) ->
         match rustix::fs::openat2(root, path, flags, mode, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
             // A rename raced with the resolution of `..`; the kernel asks for another try.
             Err(Errno::AGAIN) => continue,
+            // Kernels before 5.6, and the seccomp profiles of older container runtimes.  A true EPERM, of an
+            // immutable file for example, comes back from the walk.
+            Err(Errno::NOSYS | Errno::PERM) => return super::walk::open(root, path, flags, mode),
             result => return Ok(result?),
         }
     }
