@@ -1,21 +1,28 @@
 //! Layers: tar streams read with suspicion and written the same way every time.
 
+mod archive;
 mod compress;
 mod decompress;
 mod entry;
 mod header;
 pub mod limits;
 mod pax;
+mod place;
 mod reader;
 mod sparse;
+mod unpack;
 mod writer;
 
+pub use archive::{ArchiveOptions, unpack_archive};
 pub use compress::LayerWriter;
 pub use decompress::{Format, decompress, open_archive, sniff};
 pub use entry::{Entry, Kind, MalformedWhiteout, Timestamp};
 pub use limits::Limits;
 pub use pax::PaxError;
+pub(crate) use place::is_whiteout;
+pub use place::{OverlayForm, UnpackError};
 pub use reader::{TarError, TarReader};
+pub use unpack::{UnpackOptions, Unpacked, unpack_layer};
 pub use writer::{CAPABILITY_XATTR, TarWriter};
 
 use crate::image::Digest;

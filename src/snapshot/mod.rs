@@ -1,1 +1,3 @@
-//! snapshot
+//! Root file systems of steps.
+
+pub mod upper;

@@ -52,14 +52,21 @@ pub fn read_xattr(file: &OwnedFd, name: &str) -> io::Result<Option<Vec<u8>>> {
 
 /// Returns the names of a file's extended attributes.
 pub fn list_xattrs(file: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = vec![0u8; XATTR_BYTES];
+    let mut names = [0u8; 1024];
     match rustix::fs::flistxattr(file, &mut names[..]) {
-        Ok(length) => {
-            Ok(names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+        Ok(length) => Ok(split_names(&names[..length])),
+        Err(Errno::RANGE) => {
+            let mut names = vec![0u8; XATTR_BYTES];
+            let length = rustix::fs::flistxattr(file, &mut names[..])?;
+            Ok(split_names(&names[..length]))
         }
         Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn split_names(names: &[u8]) -> Vec<Vec<u8>> {
+    names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 /// Makes `openat2` fail with `errno` in this thread, as a seccomp profile does that does not know the call.
