@@ -115,10 +115,6 @@ impl Ends<'_> {
         CopyError::Changed { path: self.source_path() }
     }
 
-    fn read_failed(&self, error: Errno) -> CopyError {
-        CopyError::Read { path: self.source_path(), source: error.into() }
-    }
-
     fn write_failed(&self, source: impl Into<io::Error>) -> CopyError {
         CopyError::Write { path: self.dest_path(), source: source.into() }
     }
@@ -142,6 +138,17 @@ impl Writer<'_> {
                 stats.bytes += size_bytes;
                 self.write_regular(&ends, size_bytes, owner)?
             }
+            EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => match self.write_other(&ends, owner) {
+                // A user namespace makes no devices, whoever asks.
+                Err(CopyError::Write { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                    stats.skipped_devices.push(path);
+                    return Ok(());
+                }
+                written => {
+                    stats.others += 1;
+                    written?
+                }
+            },
             _ => {
                 stats.others += 1;
                 self.write_other(&ends, owner)?
@@ -155,7 +162,10 @@ impl Writer<'_> {
 
     fn write_regular(&self, ends: &Ends<'_>, size_bytes: u64, owner: (u32, u32)) -> Result<bool, CopyError> {
         let entry = ends.task.entry;
-        let (source, stat) = self.open_source(ends)?;
+        let (source, stat) =
+            open_selected(ends.source, ends.task.source_name, entry, self.placement.verify_unchanged, || {
+                ends.source_path()
+            })?;
         let file =
             node::create_file(ends.dest, ends.task.dest_name).map_err(|error| failed(error, &ends.dest_path()))?;
         let is_sparse = (stat.st_blocks as u64).saturating_mul(512) < size_bytes;
@@ -171,29 +181,6 @@ impl Writer<'_> {
         let times = timestamps(entry.mtime_seconds, entry.mtime_nanoseconds);
         rustix::fs::futimens(&file, &times).map_err(|error| ends.write_failed(error))?;
         Ok(given)
-    }
-
-    /// Opens a file of the source and makes sure that it is what was selected.
-    ///
-    /// By its parent's descriptor and without following a link: between selection and copy a context may be changed by
-    /// someone who would like a file of the host in the image (docker CVE-2018-15664).  Without blocking, for a FIFO
-    /// in its place would wait for ever.
-    fn open_source(&self, ends: &Ends<'_>) -> Result<(OwnedFd, Stat), CopyError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(ends.source, ends.task.source_name, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NOTDIR) => return Err(ends.changed()),
-            Err(error) => return Err(ends.read_failed(error)),
-        };
-        let stat = rustix::fs::fstat(&file).map_err(|error| ends.read_failed(error))?;
-        let EntryKind::File { size_bytes } = ends.task.entry.kind else { return Err(ends.changed()) };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size as u64 != size_bytes {
-            return Err(ends.changed());
-        }
-        if self.placement.verify_unchanged && !has_time(&stat, ends.task.entry) {
-            return Err(ends.changed());
-        }
-        Ok((file, stat))
     }
 
     /// Makes a link, FIFO, device, or the empty file that a socket becomes.
@@ -220,6 +207,31 @@ impl Writer<'_> {
             .map_err(|error| ends.write_failed(error))?;
         Ok(given)
     }
+}
+
+/// Opens a file of the source and makes sure that it is what was selected.
+///
+/// By its parent's descriptor and without following a link: between selection and copy a context may be changed by
+/// someone who would like a file of the host in the image (docker CVE-2018-15664).  Without blocking, for a FIFO in its
+/// place would wait for ever.
+pub(super) fn open_selected(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    entry: &Entry,
+    verify_unchanged: bool,
+    path: impl Fn() -> PathBuf,
+) -> Result<(OwnedFd, Stat), CopyError> {
+    let failed = |error: Errno| match error {
+        Errno::LOOP | Errno::NOENT | Errno::NXIO | Errno::NOTDIR => CopyError::Changed { path: path() },
+        _ => CopyError::Read { path: path(), source: error.into() },
+    };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed)?;
+    let stat = rustix::fs::fstat(&file).map_err(failed)?;
+    let is_same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && matches!(entry.kind, EntryKind::File { size_bytes } if stat.st_size as u64 == size_bytes)
+        && (!verify_unchanged || has_time(&stat, entry));
+    if is_same { Ok((file, stat)) } else { Err(CopyError::Changed { path: path() }) }
 }
 
 fn has_time(stat: &Stat, entry: &Entry) -> bool {

@@ -7,6 +7,7 @@
 //! One selection is written item by item, in order, because a later source may overwrite an earlier one.  Within an
 //! item every path is written once, so its files are written by several threads.
 
+mod archive;
 mod bytes;
 mod file;
 mod node;
@@ -14,6 +15,8 @@ mod place;
 mod target;
 mod tree;
 
+#[cfg(test)]
+mod archive_tests;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]
@@ -23,6 +26,7 @@ mod tests;
 #[cfg(test)]
 mod testtree;
 
+pub use archive::{AddError, apply_add, unpack_file};
 pub use file::{FileMetadata, place_bytes, place_file};
 pub(crate) use node::timestamps;
 pub use target::{Created, make_directories, resolve};
@@ -65,6 +69,10 @@ pub struct CopyStats {
     pub directories: u64,
     /// Links, hard links, devices, FIFOs.
     pub others: u64,
+    /// Entries of unpacked archives; their bytes are in [`CopyStats::bytes`].
+    pub unpacked: u64,
+    /// Device nodes that this process may not make and that were left out.
+    pub skipped_devices: Vec<PathBuf>,
     /// Owners that this process may not give: they have to be recorded beside the tree.  Sorted by path.
     pub owners: Vec<WantedOwner>,
 }

@@ -272,6 +272,8 @@ impl CopyStats {
         self.bytes += other.bytes;
         self.directories += other.directories;
         self.others += other.others;
+        self.unpacked += other.unpacked;
+        self.skipped_devices.extend(other.skipped_devices);
         self.owners.extend(other.owners);
     }
 }
