@@ -12,8 +12,11 @@ const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 /// What is kept of git's messages, bytes.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
 
-/// Variables of the caller that git sees.
-const PASSED: [&str; 9] = [
+/// Shortest user or password that is taken out of messages, bytes: a shorter one is part of every word.
+const MIN_SECRET_BYTES: usize = 3;
+
+/// Variables of the caller that git sees: where programs, proxies and certificates are.
+const PASSED: [&str; 12] = [
     "PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -23,11 +26,13 @@ const PASSED: [&str; 9] = [
     "https_proxy",
     "no_proxy",
     "all_proxy",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 ];
 
 /// Variables that also pass with [`GitOptions::user_config`].
-const PASSED_FOR_CONFIG: [&str; 5] =
-    ["HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_SSL_CAINFO"];
+const PASSED_FOR_CONFIG: [&str; 4] = ["HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"];
 
 /// Answers git's question for a password from the environment: what stands in arguments, every process can read.
 const CREDENTIAL_HELPER: &str =
@@ -68,7 +73,7 @@ impl Git<'_> {
         if let Some(credentials) = &self.source.credentials {
             for secret in [&credentials.password, &credentials.user] {
                 // Git is not told them but on request; a server could still send them back.
-                if !secret.is_empty() {
+                if secret.len() >= MIN_SECRET_BYTES {
                     detail = detail.replace(secret.as_str(), "xxxxx");
                 }
             }
@@ -100,9 +105,13 @@ impl Git<'_> {
         command
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+            .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=30")
             // Also for submodules, whose URLs come from the repository: no `ext::`, no files of this machine.
             .env("GIT_ALLOW_PROTOCOL", format!("https:http:ssh:git{file}"));
+        // The repository of someone else may lie above; its configuration could name programs to run.
+        if let Some(above) = std::fs::canonicalize(self.directory).ok().as_deref().and_then(Path::parent) {
+            command.env("GIT_CEILING_DIRECTORIES", above);
+        }
         self.add_config(&mut command);
         command
     }
@@ -120,7 +129,6 @@ impl Git<'_> {
             ("advice.detachedHead", "false"),
             ("gc.auto", "0"),
             ("maintenance.auto", "false"),
-            ("transfer.fsckObjects", "false"),
             ("fetch.recurseSubmodules", "false"),
             // A server that says nothing for a minute is given up.
             ("http.lowSpeedLimit", "1"),

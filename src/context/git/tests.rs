@@ -320,13 +320,25 @@ fn submodules_come_along_and_their_git_files_do_not() {
 }
 
 #[test]
-fn no_hook_and_no_local_protocol_is_used() {
+fn repositories_of_this_machine_are_refused() {
     let Some(mut repository) = Repository::new() else { return };
     repository.commit(&[("a", "one")]);
     let source = repository.source("");
     repository.options.allow_file = false;
     let error = resolve(&source, &repository.options, repository.directory.path()).unwrap_err().to_string();
     assert!(error.contains("not allowed"), "{error}");
+}
+
+#[test]
+fn the_configuration_of_a_repository_above_does_not_count() {
+    let Some(repository) = Repository::new() else { return };
+    let commit = repository.commit(&[("a", "one")]);
+    let above = repository.path("above");
+    std::fs::create_dir_all(above.join("scratch")).unwrap();
+    repository.git_in("above", &["init", "--quiet"]);
+    repository.git_in("above", &["config", "url.file:///nowhere.insteadOf", "file:///"]);
+    let resolved = resolve(&repository.source(""), &repository.options, &above.join("scratch")).unwrap();
+    assert_eq!(resolved.commit, commit);
 }
 
 #[test]

@@ -173,6 +173,10 @@ impl Writer<'_> {
         if copied.map_err(|error| ends.write_failed(error))? != size_bytes {
             return Err(ends.changed());
         }
+        // Bytes written while they were read would be neither the old nor the new content.
+        if self.placement.verify_unchanged && !rustix::fs::fstat(&source).is_ok_and(|stat| has_time(&stat, entry)) {
+            return Err(ends.changed());
+        }
         let given = node::set_owner_and_mode(&file, owner.0, owner.1, self.mode_of(entry));
         let given = given.map_err(|error| ends.write_failed(error))?;
         if self.placement.keep_owner {

@@ -20,7 +20,11 @@ mod archive_tests;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]
+mod overlay_tests;
+#[cfg(test)]
 mod race_tests;
+#[cfg(test)]
+mod select_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
