@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod digest;
+pub mod git;
 pub mod glob;
 pub mod ignore;
 pub mod local;
