@@ -206,3 +206,65 @@ fn a_deep_tree_needs_few_descriptors() {
     let paths = tree.paths(None);
     assert_eq!((paths.len(), paths.last().unwrap().as_str()), (304, "z file"));
 }
+
+/// Mounts two layers and a writable upper directory, attached nowhere; `None` where overlayfs may not be mounted here.
+fn overlay(lower: &[&Tree], scratch: &Tree) -> Option<Root> {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
+    std::fs::create_dir_all(scratch.path("upper")).unwrap();
+    std::fs::create_dir_all(scratch.path("work")).unwrap();
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+    for layer in lower.iter().rev() {
+        fsconfig_set_string(&context, "lowerdir+", layer.dir.path()).ok()?;
+    }
+    fsconfig_set_string(&context, "upperdir", scratch.path("upper")).ok()?;
+    fsconfig_set_string(&context, "workdir", scratch.path("work")).ok()?;
+    fsconfig_create(&context).ok()?;
+    Some(Root::from_fd(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()?))
+}
+
+#[test]
+fn overlayfs_sees_unpacked_layers_as_their_tars_say() {
+    let (base, change, scratch) = (Tree::new(), Tree::new(), Tree::new());
+    let write = |entries: &[Entry]| {
+        let mut writer = TarWriter::new(Vec::new());
+        entries.iter().for_each(|entry| writer.append(entry, &mut io::empty()).unwrap());
+        writer.finish().unwrap()
+    };
+    let file = |path: &str| Entry::new(path, Kind::File { size_bytes: 0 }, 0o644);
+    let mark = |path: &str, kind| Entry::new(path, kind, 0);
+    let unpack = |tree: &Tree, entries: &[Entry]| {
+        let options = UnpackOptions::new(OverlayForm::Trusted);
+        unpack_layer(write(entries).as_slice(), &tree.root(), options).map(|_| ())
+    };
+    if !is_root("overlayfs_sees_unpacked_layers_as_their_tars_say") {
+        return;
+    }
+    unpack(&base, &["gone", "kept", "dir/gone", "opaque/old", "again/old"].map(file)).unwrap();
+    let again = [mark("again", Kind::Whiteout), file("again/new")];
+    let marks = [mark("gone", Kind::Whiteout), mark("dir/gone", Kind::Whiteout), mark("opaque", Kind::Opaque)];
+    unpack(&change, &[&marks[..], &again, &[file("opaque/new")]].concat()).unwrap();
+    let Some(root) = overlay(&[&base, &change], &scratch) else {
+        eprintln!("skipped, overlayfs cannot be mounted: overlayfs_sees_unpacked_layers_as_their_tars_say");
+        return;
+    };
+    let expected = ["again", "again/new", "dir", "kept", "opaque", "opaque/new"];
+    assert_eq!(paths_of(&root, None), expected);
+
+    // What a step removes and replaces in the mount is what its upper directory says.
+    let remove = |path: &str| {
+        let (directory, name) = root.parent(Path::new(path)).unwrap();
+        crate::sys::remove_tree(&directory, &name).unwrap();
+    };
+    remove("kept");
+    remove("opaque");
+    rustix::fs::mkdirat(&root, "opaque", Mode::from_raw_mode(0o755)).unwrap();
+    let upper = Root::open(&scratch.path("upper")).unwrap();
+    assert_eq!(paths_of(&upper, Some(OverlayForm::Trusted)), ["kept", "opaque", "opaque"]);
+}
+
+fn paths_of(root: &Root, form: Option<OverlayForm>) -> Vec<String> {
+    let mut entries = entries(root, form, None).unwrap();
+    std::iter::from_fn(|| entries.next().unwrap()).map(|(entry, _)| entry.path.display().to_string()).collect()
+}

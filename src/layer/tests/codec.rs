@@ -278,7 +278,7 @@ fn sparse_files_of_all_forms_are_whole() {
     with_map.extend_from_slice(body);
     let mut old = Raw::file("real", body);
     old.block[156] = b'S';
-    old.put(257, b"ustar  \0").put(386, b"00000000004\000000000004\0").put(410, b"00000000016\000000000002\0");
+    old.put(257, b"ustar  \0").put(386, b"00000000004 00000000004\0").put(410, b"00000000016 00000000002\0");
     old.put(483, b"00000000024\0");
     for raws in [
         vec![Raw::pax(numbers), Raw::file("real", body)],
