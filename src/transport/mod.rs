@@ -15,7 +15,7 @@ mod tls;
 pub use client::{Options, Response, Transport};
 pub use error::TransportError;
 pub use host::{authority, is_local, is_private, redacted};
-pub use request::{Body, Request, Retry};
+pub use request::{Body, Request, Retry, Sent};
 
 use std::future::Future;
 use std::sync::OnceLock;
