@@ -77,10 +77,10 @@ impl Authenticator {
         stale: Option<&Grant>,
     ) -> Result<Option<Grant>, RegistryError> {
         let mut grants = self.grants.lock().await;
-        if let Some(known) = grants.get(&key(endpoint, scopes)).filter(|g| g.is_fresh()) {
-            if stale.is_none_or(|stale| stale.header != known.header) {
-                return Ok(Some(known.clone()));
-            }
+        let fresh = grants.get(&key(endpoint, scopes)).filter(|g| g.is_fresh());
+        // Another transfer may have been granted a new token while this one was refused the old.
+        if let Some(known) = fresh.filter(|g| stale.is_none_or(|stale| stale.header != g.header)) {
+            return Ok(Some(known.clone()));
         }
         let credential = self.credential(endpoint).await?;
         let grant = match challenge {

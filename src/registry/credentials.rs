@@ -162,10 +162,9 @@ impl CredentialStore {
 impl AuthFile {
     fn find(&self, path: &Path, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialsError> {
         for key in keys(registry, repository) {
-            if let Some(helper) = self.cred_helpers.get(&key) {
-                if let Some(found) = credential_helper::get(helper, &key)? {
-                    return Ok(Some(found));
-                }
+            let helped = self.cred_helpers.get(&key).map(|helper| credential_helper::get(helper, &key));
+            if let Some(found) = helped.transpose()?.flatten() {
+                return Ok(Some(found));
             }
             let entry = self.auths.iter().find(|(name, _)| normalised(name) == key).map(|(_, entry)| entry);
             if let Some(secret) = entry.map(|e| e.secret(path)).transpose()?.flatten() {

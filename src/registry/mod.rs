@@ -25,4 +25,12 @@ pub use push::{BlobSource, PushBlob, PushManifest};
 pub use registries::{Registries, RegistriesError};
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    //! Against servers that misbehave on cue, and against the distribution project's own registry.
+
+    mod auth;
+    mod fixture;
+    mod pull;
+    mod push;
+    mod real;
+}
