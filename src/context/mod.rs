@@ -7,6 +7,7 @@ pub mod glob;
 pub mod ignore;
 pub mod local;
 pub mod select;
+pub mod http;
 pub mod selection;
 pub mod stat_cache;
 pub mod tree;

@@ -27,9 +27,23 @@ impl Platform {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
             other => other,
         };
-        Platform { architecture: architecture.into(), os: "linux".into(), variant: String::new() }
+        let (architecture, variant) = normalise(architecture, "");
+        Platform { architecture, os: "linux".into(), variant }
+    }
+
+    /// Returns the platform under its usual name: `arm64/v8` is `arm64`, `x86_64` is `amd64`, `arm` is `arm/v7`.
+    pub fn normalised(&self) -> Platform {
+        let os = match self.os.to_ascii_lowercase() {
+            os if os == "macos" => "darwin".to_owned(),
+            os => os,
+        };
+        let (architecture, variant) =
+            normalise(&self.architecture.to_ascii_lowercase(), &self.variant.to_ascii_lowercase());
+        Platform { architecture, os, variant }
     }
 }
 
@@ -47,9 +61,11 @@ impl FromStr for Platform {
         let parts: Vec<String> = text.to_ascii_lowercase().split('/').map(str::to_owned).collect();
         let bad = || PlatformError(text.to_owned());
         if parts.len() > 3
-            || parts
-                .iter()
-                .any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)))
+            || parts.iter().any(|p| {
+                p.is_empty()
+                    || p.starts_with('.')
+                    || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            })
         {
             return Err(bad());
         }
@@ -82,4 +98,40 @@ fn normalise(architecture: &str, variant: &str) -> (String, String) {
         other => other,
     };
     (architecture.to_owned(), variant.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("linux/amd64", "linux/amd64")]
+    #[case("Linux/x86_64", "linux/amd64")]
+    #[case("linux/x86-64/v1", "linux/amd64")]
+    #[case("linux/amd64/v2", "linux/amd64/v2")]
+    #[case("linux/i386", "linux/386")]
+    #[case("linux/aarch64", "linux/arm64")]
+    #[case("linux/arm64/v8", "linux/arm64")]
+    #[case("linux/arm64/v9", "linux/arm64/v9")]
+    #[case("linux/arm", "linux/arm/v7")]
+    #[case("linux/armhf", "linux/arm/v7")]
+    #[case("linux/armel", "linux/arm/v6")]
+    #[case("linux/arm/6", "linux/arm/v6")]
+    #[case("macos/arm64", "darwin/arm64")]
+    fn platforms_are_normalised(#[case] text: &str, #[case] normal: &str) {
+        assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("linux")]
+    #[case("linux/")]
+    #[case("linux/arm/v7/x")]
+    #[case("linux/../x")]
+    #[case("linux/a b")]
+    fn malformed_platforms_are_refused(#[case] text: &str) {
+        assert_eq!(text.parse::<Platform>(), Err(PlatformError(text.into())));
+    }
 }

@@ -1,0 +1,138 @@
+#![allow(clippy::unwrap_used)]
+
+use super::fixture::*;
+use crate::image::{Descriptor, Digest, Reference, media_type as mt};
+use crate::registry::{BlobSource, Client, Progress, PushBlob, PushManifest, RegistryError};
+use crate::transport;
+use std::io::Read;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// `u` and `s3cret`.
+const HTPASSWD: &str = "u:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
+
+fn blobs(image: &Image, dir: &std::path::Path) -> [PushBlob; 2] {
+    let file = dir.join("layer");
+    std::fs::write(&file, &image.layer).unwrap();
+    let config = image.config.clone().into();
+    [
+        PushBlob { descriptor: image.layer_descriptor(), source: BlobSource::File(file), mount_from: None },
+        PushBlob {
+            descriptor: Descriptor::of(mt::CONFIG, &image.config),
+            source: BlobSource::Bytes(config),
+            mount_from: None,
+        },
+    ]
+}
+
+fn push(client: &Client, reference: &Reference, image: &Image, blobs: &[PushBlob]) -> Result<Digest, RegistryError> {
+    let top = PushManifest { media_type: mt::MANIFEST.into(), bytes: image.manifest.clone().into() };
+    client.push(reference, blobs, &[], &top)
+}
+
+fn layer(client: &Client, reference: &Reference) -> Vec<u8> {
+    let got = client.resolve(reference, &"linux/amd64".parse().unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    client.blob(reference, &got.manifest.layers[0]).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_image_goes_there_and_back() {
+    let Some(registry) = real_registry("an_image_goes_there_and_back", |_| String::new(), "") else { return };
+    let image = Image::new(&vec![7; 3 << 20]);
+    let sent = std::sync::Arc::new(AtomicU64::new(0));
+    let counter = std::sync::Arc::clone(&sent);
+    let progress: Progress = std::sync::Arc::new(move |_, current, total| {
+        assert!(current <= total);
+        counter.fetch_max(current, Ordering::Relaxed);
+    });
+    let client = client().with_progress(progress);
+    let one: Reference = format!("{}/team/one:1", registry.host).parse().unwrap();
+    let mut blobs = blobs(&image, registry.dir.path());
+    assert_eq!(push(&client, &one, &image, &blobs).unwrap(), Digest::of(&image.manifest));
+    assert_eq!(sent.load(Ordering::Relaxed), 3 << 20);
+    assert_eq!(layer(&client, &one), image.layer);
+
+    // The file is gone: only a mount can bring the layer into the second repository.
+    let two: Reference = format!("{}/two:x", registry.host).parse().unwrap();
+    blobs.iter_mut().for_each(|b| b.mount_from = Some(one.clone()));
+    std::fs::write(registry.dir.path().join("layer"), vec![8; 3 << 20]).unwrap();
+    push(&client, &two, &image, &blobs).unwrap();
+    assert_eq!(layer(&client, &two), image.layer);
+    let top = PushManifest { media_type: mt::MANIFEST.into(), bytes: image.manifest.clone().into() };
+    client.put_manifest(&format!("{}/two:y", registry.host).parse().unwrap(), &top).unwrap();
+    let mut tags = client.tags(&two).unwrap();
+    tags.sort();
+    assert_eq!(tags, ["x", "y"]);
+    assert_eq!(client.head(&two).unwrap(), Descriptor::of(mt::MANIFEST, &image.manifest));
+}
+
+#[test]
+fn wrong_bytes_are_refused_by_the_registry() {
+    let Some(registry) = real_registry("wrong_bytes_are_refused_by_the_registry", |_| String::new(), "") else {
+        return;
+    };
+    let image = Image::new(b"right");
+    let blobs = blobs(&image, registry.dir.path());
+    std::fs::write(registry.dir.path().join("layer"), b"wrong").unwrap();
+    let reference = format!("{}/app:1", registry.host).parse().unwrap();
+    let error = push(&client(), &reference, &image, &blobs).unwrap_err();
+    assert!(matches!(error, RegistryError::Status { status: 400, .. }), "{error}");
+    assert!(error.to_string().contains("DIGEST_INVALID"), "{error}");
+}
+
+#[test]
+fn a_registry_with_passwords_lets_in_who_has_one() {
+    let protect = |dir: &std::path::Path| {
+        std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
+        format!("auth: {{htpasswd: {{realm: r, path: {}/htpasswd}}}}\n", dir.display())
+    };
+    let Some(registry) = real_registry("a_registry_with_passwords_lets_in_who_has_one", protect, "") else { return };
+    let image = Image::new(b"layer");
+    let blobs = blobs(&image, registry.dir.path());
+    let reference: Reference = format!("{}/app:1", registry.host).parse().unwrap();
+    let auth = |password: &str| {
+        format!(r#"{{"auths":{{"{}/app":{{"username":"u","password":"{password}"}}}}}}"#, registry.host)
+    };
+    let good = client_with("", Some(&auth("s3cret")));
+    push(&good, &reference, &image, &blobs).unwrap();
+    assert_eq!(layer(&good, &reference), b"layer");
+    for client in [client(), client_with("", Some(&auth("wrong")))] {
+        let error = client.manifest(&reference).unwrap_err();
+        assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_private_authority_is_trusted_for_its_host_alone() {
+    const NAME: &str = "a_private_authority_is_trusted_for_its_host_alone";
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    openssl.args(["-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    match openssl.args(["-keyout", &path("key"), "-out", &path("crt")]).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(e) => return eprintln!("skipped {NAME}: `openssl` cannot be run: {e}"),
+    }
+    let tls = format!(", tls: {{certificate: {}, key: {}}}", path("crt"), path("key"));
+    let Some(registry) = real_registry(NAME, |_| String::new(), &tls) else { return };
+    let reference: Reference = format!("{}/app:1", registry.host).parse().unwrap();
+    let trusted = dir.path().join("certs.d").join(&registry.host);
+    std::fs::create_dir_all(&trusted).unwrap();
+    std::fs::copy(path("crt"), trusted.join("ca.crt")).unwrap();
+    let with = |certificate_dirs| {
+        let transport = transport::Options { certificate_dirs, ..transport::Options::default() };
+        Client::new(crate::registry::Options { transport, ..Default::default() })
+    };
+    let error = with(vec![dir.path().join("certs.d")]).manifest(&reference).unwrap_err();
+    assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+    let error = with(Vec::new()).manifest(&reference).unwrap_err();
+    assert!(!matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+    // Insecure: any certificate will do.
+    let conf = format!("[[registry]]\nlocation='{}'\ninsecure=true", registry.host);
+    let error = client_with(&conf, None).manifest(&reference).unwrap_err();
+    assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+}
