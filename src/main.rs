@@ -1,2 +1,13 @@
-//! cooper
-fn main() {}
+//! The program `cooper`.
+
+use cooper::cli;
+use cooper::diag::{Diagnostic, Exit};
+
+fn main() -> std::process::ExitCode {
+    cli::main(
+        std::env::args_os(),
+        cli::Backend {
+            build: |_, _| Err(Diagnostic::error(Exit::Bug, "this binary was made without the build engine")),
+        },
+    )
+}
