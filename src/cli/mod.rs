@@ -2,10 +2,18 @@
 // Errors of commands end the program: that a diagnostic is moved by value costs nothing that matters.
 #![allow(clippy::result_large_err)]
 
+pub mod archive;
 pub mod build;
 mod completion;
 pub mod diagnostic;
+pub mod disk;
+pub mod doctor;
+pub mod history;
+pub mod images;
+pub mod inspect;
+pub mod names;
 mod panic;
+pub mod table;
 
 use crate::diag::{Diagnostic, Exit};
 use crate::sys::interrupt;
@@ -79,7 +87,8 @@ pub fn documented_command() -> clap::Command {
 
 /// Returns the whole command line as clap knows it.
 fn command() -> clap::Command {
-    documented_command().mut_subcommand("build", build::refused::add)
+    // As with Go's flags, the last of a flag that is given twice counts.
+    documented_command().mut_subcommand("build", |build| build::refused::add(build).args_override_self(true))
 }
 
 fn run(matches: &clap::ArgMatches, backend: Backend, style: Style) -> Result<(), Diagnostic> {

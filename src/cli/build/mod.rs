@@ -11,6 +11,7 @@ mod value;
 
 pub use args::BuildArgs;
 pub use request::request;
+pub use value::parse_size;
 
 use crate::cli::diagnostic::Style;
 use crate::diag::{Diagnostic, Exit};

@@ -104,6 +104,38 @@ fn a_command_line_of_buildx_is_taken_as_it_is() {
 }
 
 #[test]
+fn the_last_of_a_flag_counts() {
+    assert_eq!(ok(&["--target=a", "--target", "b", "."]).target.as_deref(), Some("b"));
+    assert!(!ok(&["--pull", "--pull=false", "."]).pull);
+    assert_eq!(ok(&["-t", "a", "-t", "b", "."]).tags, ["a", "b"]);
+}
+
+#[test]
+fn quiet_prints_the_digest_and_nothing_else() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let printed = |args: &[&str]| {
+        let matches = crate::cli::command().get_matches_from(["cooper", "build"].iter().chain(args));
+        let matches = matches.subcommand_matches("build").expect("the command is build");
+        let args = BuildArgs::from_arg_matches(matches).expect("the flags are right");
+        let build: Build = |request, reporter| {
+            reporter.start("[1/1] COPY . /").end(crate::event::Outcome::Done);
+            match request.target {
+                Some(_) => Err(Diagnostic::error(Exit::Step, "no such stage")),
+                None => Ok(BuildResult {
+                    digest: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().ok(),
+                }),
+            }
+        };
+        let mut out = Vec::new();
+        let result = run(args, build, Style::default(), &mut out);
+        (result.map_err(|diagnostic| diagnostic.exit), String::from_utf8_lossy(&out).into_owned())
+    };
+    assert_eq!(printed(&["-q", "."]), (Ok(()), format!("{digest}\n")));
+    assert_eq!(printed(&["--progress=none", "."]), (Ok(()), String::new()));
+    assert_eq!(printed(&["-q", "--target=x", "."]), (Err(Exit::Step), String::new()));
+}
+
+#[test]
 fn booleans_take_values() {
     assert!(ok(&["--no-cache", "."]).no_cache);
     assert!(!ok(&["--no-cache=F", "."]).no_cache);
