@@ -82,7 +82,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, backend: Backend) -> ExitC
 
 /// Returns the command line without the flags that are only refused.
 pub fn documented_command() -> clap::Command {
-    Cooper::command()
+    Cooper::command().mut_subcommand("build", build::with_boolean_values)
 }
 
 /// Returns the whole command line as clap knows it.

@@ -9,7 +9,7 @@ use crate::exec::request::{Annotation, OutputSpec, Secret};
 use crate::plan::NamedContext;
 use crate::plan::graph::Network;
 use crate::progress::Mode;
-use clap::{ArgAction, Args};
+use clap::{Arg, ArgAction, Args, Command};
 use std::path::PathBuf;
 
 /// Builds an image from a Dockerfile and a context.
@@ -80,7 +80,7 @@ pub struct BuildArgs {
     pub allow: Vec<String>,
 
     /// Runs every step anew
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = parse_bool)]
+    #[arg(long)]
     pub no_cache: bool,
 
     /// Runs the steps of these stages anew (several, or a comma list)
@@ -88,7 +88,7 @@ pub struct BuildArgs {
     pub no_cache_filter: Vec<List>,
 
     /// Asks the registry for base images even if the store has them
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = parse_bool)]
+    #[arg(long)]
     pub pull: bool,
 
     /// Where the result goes: `type=oci|docker|tar|local|image|registry|cacheonly,...`; a bare path is
@@ -97,11 +97,11 @@ pub struct BuildArgs {
     pub outputs: Vec<OutputSpec>,
 
     /// Pushes the image to its registry: `--output type=registry`
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = parse_bool)]
+    #[arg(long)]
     pub push: bool,
 
     /// Hands the image to the Docker daemon: `--output type=docker`
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = parse_bool)]
+    #[arg(long)]
     pub load: bool,
 
     /// How progress is shown [default: BUILDKIT_PROGRESS, or auto]
@@ -109,7 +109,7 @@ pub struct BuildArgs {
     pub progress: Option<Mode>,
 
     /// Shows nothing; prints the digest of the image
-    #[arg(short, long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = parse_bool)]
+    #[arg(short, long)]
     pub quiet: bool,
 
     /// File for the digest of the image
@@ -129,20 +129,38 @@ pub struct BuildArgs {
     pub isolation: Option<String>,
 
     /// Says why each step missed the cache
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = parse_bool)]
+    #[arg(long)]
     pub explain: bool,
 
     /// For scripts written for buildah, no effect: cooper has no intermediate containers to remove
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = parse_bool)]
-    pub rm: Option<bool>,
+    #[arg(long)]
+    pub rm: bool,
 
     /// For scripts written for buildah, no effect: as `--rm`
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = parse_bool)]
-    pub force_rm: Option<bool>,
+    #[arg(long)]
+    pub force_rm: bool,
 
     /// For scripts written for buildah, no effect: steps are always cached, see `--no-cache`
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = parse_bool)]
-    pub layers: Option<bool>,
+    #[arg(long)]
+    pub layers: bool,
+}
+
+/// The flags that are on or off.
+const SWITCHES: [&str; 9] = ["no_cache", "pull", "push", "load", "quiet", "explain", "rm", "force_rm", "layers"];
+
+/// Lets switches have a value, `--push=false`, as Go's flags may.
+pub fn with_boolean_values(command: Command) -> Command {
+    let switch = |arg: Arg| {
+        arg.action(ArgAction::Set)
+            .value_name("BOOL")
+            .value_parser(parse_bool)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_value("false")
+            .default_missing_value("true")
+            .hide_default_value(true)
+    };
+    SWITCHES.iter().fold(command, |command, name| command.mut_arg(name, switch))
 }
 
 /// The annotations of one `--annotation`, which may name several levels.

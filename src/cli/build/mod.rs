@@ -9,7 +9,7 @@ mod run;
 mod source;
 mod value;
 
-pub use args::BuildArgs;
+pub use args::{BuildArgs, with_boolean_values};
 pub use request::request;
 pub use value::parse_size;
 
