@@ -1,4 +1,5 @@
 //! The program `cooper`.
+#![allow(clippy::result_large_err)]
 
 use cooper::cli;
 use cooper::diag::{Diagnostic, Exit};

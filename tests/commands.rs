@@ -14,7 +14,9 @@ fn reference() -> String {
     );
     let mut root = cooper::cli::documented_command();
     root.build();
-    for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
+    let mut commands: Vec<_> = root.get_subcommands().filter(|command| command.get_name() != "help").collect();
+    commands.sort_by_key(|command| command.get_name());
+    for command in commands {
         add_command(&mut text, "cooper", command);
     }
     text.push_str(&environment());
@@ -29,7 +31,9 @@ fn add_command(text: &mut String, parent: &str, command: &clap::Command) {
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
         add_command(text, &name, command);
     }
-    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set() && arg.get_id() != "help") {
+    let mut args: Vec<_> = command.get_arguments().filter(|arg| !arg.is_hide_set() && arg.get_id() != "help").collect();
+    args.sort_by_key(|arg| arg.get_long());
+    for arg in args {
         let help = arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(text, "- `{}`: {}.{}", usage(arg), help.trim_end_matches('.'), values(arg));
     }

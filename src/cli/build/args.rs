@@ -159,6 +159,7 @@ pub fn with_boolean_values(command: Command) -> Command {
             .default_value("false")
             .default_missing_value("true")
             .hide_default_value(true)
+            .hide_possible_values(true)
     };
     SWITCHES.iter().fold(command, |command, name| command.mut_arg(name, switch))
 }
