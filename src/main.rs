@@ -1,6 +1,12 @@
-//! cooper
-fn main() {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == cooper::sandbox::RUN_ARGUMENT) {
-        cooper::sandbox::child_main();
+//! The program `cooper`.
+
+use cooper::{cli, sandbox};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // First of all: a step's process is this program too.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == sandbox::RUN_ARGUMENT) {
+        sandbox::child_main();
     }
+    cli::main(std::env::args_os())
 }

@@ -1,5 +1,6 @@
 //! Everything that a build is asked to do: the command line, typed.
 
+use crate::image::{Digest, Platform};
 use crate::layer::Compression;
 use crate::plan::NamedContext;
 use crate::plan::graph::Network;
@@ -61,6 +62,13 @@ pub struct BuildRequest {
     pub explain: bool,
 }
 
+/// What a build made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildResult {
+    /// Digest of the manifest (or index); `None` where no image was made, e.g. for `type=local`.
+    pub digest: Option<Digest>,
+}
+
 /// What the positional argument names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextSource {
@@ -106,6 +114,8 @@ pub enum SecretSource {
 pub struct Annotation {
     /// What it goes to.
     pub level: AnnotationLevel,
+    /// The platform whose manifest is meant, `None` for all.
+    pub platform: Option<Platform>,
     /// Name.
     pub key: String,
     /// Value.

@@ -6,6 +6,7 @@ pub mod process;
 pub mod restrict;
 mod attributes;
 mod directory;
+pub mod interrupt;
 mod root;
 mod walk;
 
