@@ -50,16 +50,21 @@ pub fn rule_url(name: &str) -> String {
     url
 }
 
+/// The most findings that are kept of one run: a file can hold millions.
+const MAX_FINDINGS: usize = 1000;
+
 /// Findings under way, with the checks that decide which of them count.
 struct Findings<'a> {
     source: &'a Arc<Source>,
     checks: &'a Checks,
+    /// The checks of the instruction last looked at, and where it starts: one may have many findings and comments.
+    of_instruction: Option<(usize, Checks)>,
     found: Vec<Diagnostic>,
 }
 
 impl<'a> Findings<'a> {
     fn new(source: &'a Arc<Source>, checks: &'a Checks) -> Findings<'a> {
-        Findings { source, checks, found: Vec::new() }
+        Findings { source, checks, of_instruction: None, found: Vec::new() }
     }
 
     /// Adds a finding about the file, unless the rule is skipped.
@@ -71,16 +76,22 @@ impl<'a> Findings<'a> {
 
     /// Adds a finding about an instruction, unless the file or the comments above the instruction skip the rule.
     fn add_to(&mut self, instruction: &Instruction, rule: Rule, span: Span, message: String, label: String) {
-        let checks = self.checks.with_comments(&instruction.comments);
+        let start = instruction.span.start;
+        if self.of_instruction.as_ref().is_none_or(|(of, _)| *of != start) {
+            self.of_instruction = Some((start, self.checks.with_comments(&instruction.comments)));
+        }
+        let checks = self.of_instruction.as_ref().map_or(self.checks, |(_, checks)| checks);
         if checks.allow(rule.name, rule.is_experimental) {
             self.push(rule, span, message, label);
         }
     }
 
     fn push(&mut self, rule: Rule, span: Span, message: String, label: String) {
-        let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
-        finding.rule = Some(rule.name);
-        self.found.push(finding);
+        if self.found.len() < MAX_FINDINGS {
+            let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
+            finding.rule = Some(rule.name);
+            self.found.push(finding);
+        }
     }
 }
 

@@ -72,3 +72,9 @@ fn rules_have_an_address() {
     let url = rule_url("JSONArgsRecommended");
     assert_eq!(url, "https://docs.docker.com/reference/build-checks/json-args-recommended/");
 }
+
+#[test]
+fn findings_are_limited() {
+    let text = format!("FROM a\nEXPOSE {}\n", "1:2 ".repeat(MAX_FINDINGS + 1));
+    assert_eq!(found(&text).len(), MAX_FINDINGS);
+}

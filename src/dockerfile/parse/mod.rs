@@ -66,6 +66,8 @@ pub fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Parsed, Diagnostic
 
 /// Parses an `ONBUILD` trigger of a base image's config; here documents may follow on further lines.
 ///
+/// The spans of the result point into `text`.  The escape character is always `\`, whatever the Dockerfile had.
+///
 /// # Errors
 /// As [`parse`]; also when it is not one instruction, or one that a trigger may not be (`FROM`, `ONBUILD`,
 /// `MAINTAINER`).

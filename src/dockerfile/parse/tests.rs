@@ -104,6 +104,21 @@ fn errors_point_at_the_word_that_is_wrong() {
 }
 
 #[test]
+fn hints_say_what_to_do() {
+    for (text, want) in [
+        ("FROM a # why", "put the comment on a line of its own: behind an instruction `#` starts none"),
+        (
+            "FROM a\nRUN x &&\n  apt-get y",
+            "if this line belongs to the instruction above, end the line above with the escape character",
+        ),
+        ("FROM a\nSHELL sh -c", "write `SHELL [\"sh\", \"-c\"]`"),
+        ("FROM a\nRUN <<E\nx\n E\n", "end the heredoc with a line that holds `E` and nothing else, not even blanks"),
+    ] {
+        assert_eq!(parse("Dockerfile", text.as_bytes()).unwrap_err().hints, [want], "{text}");
+    }
+}
+
+#[test]
 fn text_is_the_joined_line_with_the_keyword_in_upper_case() {
     for (text, want) in [
         ("run --mount=type=cache,target=/x make   all", "RUN --mount=type=cache,target=/x make   all"),
