@@ -8,6 +8,7 @@ mod completion;
 pub mod diagnostic;
 pub mod disk;
 pub mod doctor;
+mod engine;
 pub mod history;
 pub mod images;
 pub mod inspect;
@@ -45,17 +46,10 @@ enum Command {
     Completion(completion::CompletionArgs),
 }
 
-/// The parts of the program that commands call.
-#[derive(Clone, Copy)]
-pub struct Backend {
-    /// What `build` calls.
-    pub build: build::Build,
-}
-
 /// Runs the program and returns its exit code; `args` begin with the program's name.
 ///
 /// Called by the name `build` (a link), the program is `cooper build`.
-pub fn main(args: impl IntoIterator<Item = OsString>, backend: Backend) -> ExitCode {
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let style = Style::of_stderr();
     panic::install(style);
     let matches = match command().try_get_matches_from(with_command(args.into_iter().collect())) {
@@ -67,7 +61,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, backend: Backend) -> ExitC
             return ExitCode::from(code);
         }
     };
-    match run(&matches, backend, style) {
+    match run(&matches, style) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupt::requested() => {
             eprintln!("interrupted");
@@ -91,7 +85,7 @@ fn command() -> clap::Command {
     documented_command().mut_subcommand("build", |build| build::refused::add(build).args_override_self(true))
 }
 
-fn run(matches: &clap::ArgMatches, backend: Backend, style: Style) -> Result<(), Diagnostic> {
+fn run(matches: &clap::ArgMatches, style: Style) -> Result<(), Diagnostic> {
     if let Some(matches) = matches.subcommand_matches("build") {
         build::refused::check(matches)?;
     }
@@ -99,7 +93,11 @@ fn run(matches: &clap::ArgMatches, backend: Backend, style: Style) -> Result<(),
         .map_err(|error| Diagnostic::error(Exit::Bug, format!("the command line is not understood: {error}")))?;
     let mut out = std::io::stdout().lock();
     match cooper.command {
-        Command::Build(args) => build::run(*args, backend.build, style, &mut out),
+        Command::Build(args) => {
+            // Before the first thread: the whole program moves into its namespaces.
+            let engine = engine::Engine::enter(args.isolation.as_deref())?;
+            build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)
+        }
         Command::Completion(args) => completion::run(&args, &mut out),
     }
 }

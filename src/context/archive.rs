@@ -68,6 +68,11 @@ impl UnpackedContext {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+
+    /// Hands over the directory, which is removed when what is returned is dropped.
+    pub fn into_directory(self) -> tempfile::TempDir {
+        self.directory
+    }
 }
 
 /// Tells by its start what a stream is; a Dockerfile is read to its end.

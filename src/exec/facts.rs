@@ -5,7 +5,8 @@
 
 use super::session::{Session, store_failure};
 use crate::diag::{Diagnostic, Exit};
-use crate::image::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
+use crate::image::validate::{self, Document, ValidateError, document};
+use crate::image::{Descriptor, Digest, Index, Platform, Reference};
 use crate::plan::graph::ImageFacts;
 use crate::plan::{Facts, ImageSource};
 use crate::store::{Pulled, REF_NAME};
@@ -40,7 +41,9 @@ impl<'a> KnownImages<'a> {
 
     fn reference(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
         let reference: Reference = text.parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
-        if !self.pull && let Some(facts) = self.from_store(&reference, platform)? {
+        if !self.pull
+            && let Some(facts) = self.from_store(&reference, platform)?
+        {
             return Ok(facts);
         }
         self.from_registry(&reference, platform)
@@ -72,10 +75,10 @@ impl<'a> KnownImages<'a> {
         store.write_blob(&resolved.manifest_bytes).map_err(store_failure)?;
         store.write_blob(&resolved.config_bytes).map_err(store_failure)?;
         let now = jiff::Timestamp::now().as_second();
-        let pulled = Pulled::new(name.clone(), platform.clone(), resolved.manifest.clone(), now);
+        let pulled = Pulled::new(name.clone(), platform.clone(), resolved.descriptor.clone(), now);
         store.put_pulled(&pulled).map_err(store_failure)?;
         task.end(crate::event::Outcome::Done);
-        read_image(&StoreBlobs(self.session), &resolved.manifest, platform, name)
+        read_image(&StoreBlobs(self.session), &resolved.descriptor, platform, name)
     }
 
     fn layout(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
@@ -124,53 +127,54 @@ impl Blobs for LayoutBlobs {
         if Digest::of(&content) == *digest {
             return Ok(content);
         }
-        Err(Diagnostic::error(Exit::Usage, format!("blob {digest} of the OCI layout `{}` has another digest", self.0.display())))
+        Err(Diagnostic::error(
+            Exit::Usage,
+            format!("blob {digest} of the OCI layout `{}` has another digest", self.0.display()),
+        ))
     }
 }
 
-fn read_image(blobs: &dyn Blobs, top: &Descriptor, platform: &Platform, origin: String) -> Result<ImageFacts, Diagnostic> {
+fn read_image(
+    blobs: &dyn Blobs,
+    top: &Descriptor,
+    platform: &Platform,
+    origin: String,
+) -> Result<ImageFacts, Diagnostic> {
+    let invalid =
+        |error: &ValidateError| Diagnostic::from_error(Exit::Usage, error).note(format!("in image {}", top.digest));
     let mut descriptor = top.clone();
     for _ in 0..INDEX_DEPTH_LIMIT {
         let content = blobs.read(&descriptor.digest, MANIFEST_LIMIT_BYTES)?;
-        match parse_document(&content)? {
-            Document::Index(index) => {
-                let chosen = crate::image::choose(&index.manifests, platform);
-                descriptor = chosen.map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?.clone();
-            }
+        match document(&content, &descriptor.media_type).map_err(|error| invalid(&error))? {
+            Document::Index(index) => descriptor = choose(&index, platform)?.clone(),
             Document::Manifest(manifest) => {
                 let config = blobs.read(&manifest.config.digest, CONFIG_LIMIT_BYTES)?;
-                let config: ImageConfig = serde_json::from_slice(&config).map_err(|error| {
-                    Diagnostic::error(Exit::Usage, format!("the config of image {} cannot be read", descriptor.digest)).note(error.to_string())
-                })?;
-                crate::image::validate(&manifest, &config).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
+                let config = validate::config(&config, &manifest.config).map_err(|error| invalid(&error))?;
+                validate::pulled(&manifest, &config).map_err(|error| invalid(&error))?;
                 return Ok(ImageFacts { origin, manifest: descriptor, layers: manifest.layers, config });
             }
         }
     }
-    Err(Diagnostic::error(Exit::Usage, format!("image {} has indexes nested more than {INDEX_DEPTH_LIMIT} deep", top.digest)))
+    Err(Diagnostic::error(
+        Exit::Usage,
+        format!("image {} has indexes nested more than {INDEX_DEPTH_LIMIT} deep", top.digest),
+    ))
 }
 
-enum Document {
-    Index(Index),
-    Manifest(Manifest),
-}
-
-/// A document that could be read as both is refused (CVE-2021-41190).
-fn parse_document(content: &[u8]) -> Result<Document, Diagnostic> {
-    let bad = |reason: String| Diagnostic::error(Exit::Usage, "a manifest cannot be read").note(reason);
-    let value: serde_json::Value = serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
-    match (value.get("manifests").is_some(), value.get("layers").is_some() || value.get("config").is_some()) {
-        (true, true) => Err(bad("it has both `manifests` and `layers`".into())),
-        (true, false) => serde_json::from_value(value).map(Document::Index).map_err(|error| bad(error.to_string())),
-        _ => serde_json::from_value(value).map(Document::Manifest).map_err(|error| bad(error.to_string())),
-    }
+fn choose<'a>(index: &'a Index, platform: &Platform) -> Result<&'a Descriptor, Diagnostic> {
+    index.choose(platform).ok_or_else(|| {
+        Diagnostic::error(Exit::Usage, format!("no match for platform in manifest: {platform} is not among them"))
+            .note(format!("the image is there for {}", index.platforms().join(", ")))
+            .hint("name one of them with `--platform`")
+    })
 }
 
 /// Splits `PATH[:tag][@digest]`.
 fn split_layout(text: &str) -> Result<(PathBuf, Option<String>, Option<Digest>), Diagnostic> {
     let (rest, digest) = match text.split_once("@sha256:") {
         Some((rest, hex)) => {
-            let digest = format!("sha256:{hex}").parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
+            let digest =
+                format!("sha256:{hex}").parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
             (rest, Some(digest))
         }
         None => (text, None),
@@ -183,7 +187,9 @@ fn split_layout(text: &str) -> Result<(PathBuf, Option<String>, Option<Digest>),
 
 fn layout_descriptor(path: &Path, tag: Option<&str>, digest: Option<&Digest>) -> Result<Descriptor, Diagnostic> {
     let content = read_file(&path.join("index.json"), MANIFEST_LIMIT_BYTES)?;
-    let damaged = |reason: String| Diagnostic::error(Exit::Usage, format!("the OCI layout `{}` cannot be read", path.display())).note(reason);
+    let damaged = |reason: String| {
+        Diagnostic::error(Exit::Usage, format!("the OCI layout `{}` cannot be read", path.display())).note(reason)
+    };
     let index: Index = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
     let has_tag = |descriptor: &Descriptor, tag: &str| {
         descriptor.annotations.get(REF_NAME).is_some_and(|name| name == tag || name.rsplit(':').next() == Some(tag))
@@ -202,7 +208,8 @@ fn layout_descriptor(path: &Path, tag: Option<&str>, digest: Option<&Digest>) ->
             Ok(Descriptor::new("", *digest, size_bytes))
         }
         (None, None) => {
-            let names: Vec<&str> = index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME)).map(String::as_str).collect();
+            let names: Vec<&str> =
+                index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME)).map(String::as_str).collect();
             Err(damaged(format!("it has no image `{}`; it has: {}", tag.unwrap_or("latest"), names.join(", "))))
         }
     }
@@ -210,7 +217,8 @@ fn layout_descriptor(path: &Path, tag: Option<&str>, digest: Option<&Digest>) ->
 
 fn read_file(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Diagnostic> {
     use std::io::Read;
-    let failed = |reason: String| Diagnostic::error(Exit::Usage, format!("cannot read `{}`", path.display())).note(reason);
+    let failed =
+        |reason: String| Diagnostic::error(Exit::Usage, format!("cannot read `{}`", path.display())).note(reason);
     let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
     let mut content = Vec::new();
     file.take(limit_bytes + 1).read_to_end(&mut content).map_err(|error| failed(error.to_string()))?;

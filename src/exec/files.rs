@@ -20,7 +20,12 @@ use std::fs::File;
 use std::path::Path;
 
 /// Does a COPY or ADD.
-pub fn copy(build: &Build<'_>, op: &CopyOp, base: &FileSystem, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
+pub fn copy(
+    build: &Build<'_>,
+    op: &CopyOp,
+    base: &FileSystem,
+    inputs: &[KnownInput],
+) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
     // A linked layer does not look at what it will lie on.
     let below = if op.link { FileSystem::default() } else { base.clone() };
@@ -85,7 +90,8 @@ impl Writer<'_> {
 
     /// Archives among the sources of an ADD are unpacked, the rest is copied.
     fn selection(&self, tree: Tree<'_>, selection: &Selection, may_change: bool) -> Result<(), Diagnostic> {
-        let placement = Placement { keep_owner: tree.keep_owner, verify_unchanged: may_change, ..self.placement.clone() };
+        let placement =
+            Placement { keep_owner: tree.keep_owner, verify_unchanged: may_change, ..self.placement.clone() };
         if !self.op.is_add || self.op.unpack == Some(false) {
             return self.apply(selection, tree.root, &placement);
         }
@@ -100,20 +106,25 @@ impl Writer<'_> {
     }
 
     fn apply(&self, selection: &Selection, source: &Root, placement: &Placement) -> Result<(), Diagnostic> {
-        copy::apply(selection, source, self.root, placement).map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+        copy::apply(selection, source, self.root, placement)
+            .map(drop)
+            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
     }
 
     /// Unpacks a file if it is an archive, known by its content and not by its name.
     fn unpack(&self, path: &Path, source: &Root) -> Result<bool, Diagnostic> {
         use rustix::fs::{Mode, OFlags};
-        let failed = |error: std::io::Error| Diagnostic::error(Exit::Usage, format!("cannot read `{}`", path.display())).note(error.to_string());
+        let failed = |error: std::io::Error| {
+            Diagnostic::error(Exit::Usage, format!("cannot read `{}`", path.display())).note(error.to_string())
+        };
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let file = File::from(source.open_at(path, flags, Mode::empty()).map_err(failed)?);
         self.unpack_file(file)
     }
 
     fn unpack_file(&self, file: File) -> Result<bool, Diagnostic> {
-        let unreadable = |error: std::io::Error| Diagnostic::error(Exit::Usage, "cannot read an archive").note(error.to_string());
+        let unreadable =
+            |error: std::io::Error| Diagnostic::error(Exit::Usage, "cannot read an archive").note(error.to_string());
         let Some(archive) = layer::open_archive(file).map_err(unreadable)? else { return Ok(false) };
         let options = layer::ArchiveOptions { chown: self.placement.chown, ..Default::default() };
         layer::unpack_archive(archive, self.root, Path::new(&self.op.destination), &options)
@@ -126,7 +137,9 @@ impl Writer<'_> {
         match &**fetched {
             Fetched::Http(page) => {
                 let file = page.open(self.build.session)?;
-                if self.op.unpack == Some(true) && self.unpack_file(file.try_clone().map_err(|e| super::layers::mount_failure(&e))?)? {
+                if self.op.unpack == Some(true)
+                    && self.unpack_file(file.try_clone().map_err(|e| super::layers::mount_failure(&e))?)?
+                {
                     return Ok(());
                 }
                 let metadata = FileMetadata { mode: 0o600, mtime: Some((page.last_modified().unwrap_or(0), 0)) };
@@ -137,7 +150,8 @@ impl Writer<'_> {
             Fetched::Git(repository) => {
                 let checkout = repository.checkout(self.build.session)?;
                 let tree = Tree { root: checkout.root(), ignore: None, keep_owner: false };
-                let selected = select_path(tree, Path::new("/")).map_err(|error| super::contexts::select_failure(&error))?;
+                let selected =
+                    select_path(tree, Path::new("/")).map_err(|error| super::contexts::select_failure(&error))?;
                 let placement = Placement { keep_owner: false, ..self.placement.clone() };
                 self.apply(&selected.selection, checkout.root(), &placement)
             }
@@ -149,7 +163,8 @@ impl Writer<'_> {
 pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
     let workspace = Workspace::open(build.session, base)?;
     let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
-    directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch).map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+    directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch)
+        .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
     Ok(base.with(workspace.seal(build.session)?))
 }
 
@@ -158,7 +173,12 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
     let workspace = Workspace::open(build.session, &FileSystem::default())?;
     if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
         let context = build.contexts.get(context)?;
-        let placement = Placement { destination: "/".into(), keep_owner: context.tree().keep_owner, verify_unchanged: true, ..Placement::default() };
+        let placement = Placement {
+            destination: "/".into(),
+            keep_owner: context.tree().keep_owner,
+            verify_unchanged: true,
+            ..Placement::default()
+        };
         copy::apply(&selected.selection, context.root(), workspace.root(), &placement)
             .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
     }
@@ -173,7 +193,9 @@ pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diag
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
     let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
-    copy::apply(&selected.selection, source, &dest, &placement).map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+    copy::apply(&selected.selection, source, &dest, &placement)
+        .map(drop)
+        .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
 /// Copies a whole file system into a directory: `type=local`.

@@ -93,7 +93,12 @@ pub fn definition_keys(session: &Session, graph: &Graph, contexts: &Contexts<'_>
     Ok(known)
 }
 
-fn definition_key(session: &Session, step: &Step, contexts: &Contexts<'_>, below: &[Known]) -> Result<Known, Diagnostic> {
+fn definition_key(
+    session: &Session,
+    step: &Step,
+    contexts: &Contexts<'_>,
+    below: &[Known],
+) -> Result<Known, Diagnostic> {
     let rules = exclude_rules(step)?;
     let (mut known, mut files) = (Vec::new(), Vec::new());
     let mut is_forced = step.no_cache;
@@ -102,7 +107,8 @@ fn definition_key(session: &Session, step: &Step, contexts: &Contexts<'_>, below
         known.push(match input {
             Input::Pattern { from: SourceRef::Context(id), pattern } => {
                 let options = select_options(step, &rules);
-                let found = contexts.select(id, &[pattern], options).map_err(|error| at_source(step, pattern, error))?;
+                let found =
+                    contexts.select(id, &[pattern], options).map_err(|error| at_source(step, pattern, error))?;
                 listed = file_names(&found.1);
                 KnownInput::files(contexts.name(id), found.0, &found.1)
             }
@@ -111,7 +117,8 @@ fn definition_key(session: &Session, step: &Step, contexts: &Contexts<'_>, below
                 listed = file_names(&found.1);
                 KnownInput::files(contexts.name(id), found.0, &found.1)
             }
-            Input::Pattern { from: SourceRef::Step(source), .. } | Input::Path { from: SourceRef::Step(source), .. } => {
+            Input::Pattern { from: SourceRef::Step(source), .. }
+            | Input::Path { from: SourceRef::Step(source), .. } => {
                 let source = &below[source.0 as usize];
                 is_forced |= source.is_forced;
                 KnownInput::new("stage", source.key.0)
@@ -129,7 +136,12 @@ fn definition_key(session: &Session, step: &Step, contexts: &Contexts<'_>, below
     let base = base.map(|base| base.key);
     let mut explainer = Explainer::new();
     describe(step, &key_inputs(base, &known, &files), &mut explainer);
-    Ok(Known { key: make_key(step, "definition", base, &known), is_forced, explanation: explainer.finish(), inputs: known })
+    Ok(Known {
+        key: make_key(step, "definition", base, &known),
+        is_forced,
+        explanation: explainer.finish(),
+        inputs: known,
+    })
 }
 
 /// Computes the key of a step by what its inputs contain, once they are there.
@@ -145,17 +157,21 @@ pub fn content_key(
     let rules = exclude_rules(step)?;
     let mut found = known.inputs.clone();
     for (slot, input) in found.iter_mut().zip(inputs(step)) {
-        let (Input::Pattern { from: SourceRef::Step(from), .. } | Input::Path { from: SourceRef::Step(from), .. }) = input else {
+        let (Input::Pattern { from: SourceRef::Step(from), .. } | Input::Path { from: SourceRef::Step(from), .. }) =
+            input
+        else {
             continue;
         };
         let view = layers::view(session, &result_of(from))?;
         let tree = Tree { root: &view.root, ignore: None, keep_owner: true };
         let selected = match input {
-            Input::Pattern { pattern, .. } => select(tree, &[pattern], select_options(step, &rules)).map_err(|error| at_source(step, pattern, select_failure(&error)))?,
+            Input::Pattern { pattern, .. } => select(tree, &[pattern], select_options(step, &rules))
+                .map_err(|error| at_source(step, pattern, select_failure(&error)))?,
             Input::Path { path, .. } => select_path(tree, path.as_ref()).map_err(|error| select_failure(&error))?,
             Input::Download(_) => continue,
         };
-        let digest = selection_digest(tree, &selected, &StatCache::default()).map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+        let digest = selection_digest(tree, &selected, &StatCache::default())
+            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
         *slot = KnownInput::files("stage", selected, &digest);
     }
     Ok((make_key(step, "content", Some(CacheKey(base.identity())), &found), found))
@@ -184,9 +200,9 @@ fn make_key(step: &Step, kind: &str, base: Option<CacheKey>, known: &[KnownInput
 
 fn exclude_rules(step: &Step) -> Result<Option<IgnoreRules>, Diagnostic> {
     match &step.op {
-        Op::Copy(copy) if !copy.exclude.is_empty() => {
-            IgnoreRules::from_patterns(&copy.exclude).map(Some).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))
-        }
+        Op::Copy(copy) if !copy.exclude.is_empty() => IgnoreRules::from_patterns(&copy.exclude)
+            .map(Some)
+            .map_err(|error| Diagnostic::from_error(Exit::Usage, &error)),
         _ => Ok(None),
     }
 }

@@ -50,8 +50,16 @@ pub fn seal(session: &Session, pending: PendingLayer) -> Result<HeldLayer, Diagn
 pub fn view(session: &Session, filesystem: &FileSystem) -> Result<View, Diagnostic> {
     let layers = all_layers(session, filesystem)?;
     let lower = lower_directories(session, &layers);
-    let root = snapshot::view(&lower, session.form()).map_err(|error| mount_failure(&error))?;
+    let root = view_of(session, &lower)?;
     Ok(View { root, _layers: layers })
+}
+
+/// Returns the merged root of some layer trees for reading, the uppermost first.
+pub fn view_of(session: &Session, lower: &[PathBuf]) -> Result<Root, Diagnostic> {
+    // A single layer is stacked onto the empty directory: it may hold marks that mean nothing to a plain reader.
+    let stacked = [lower, &[session.store().empty_directory()]].concat();
+    snapshot::view(if lower.len() == 1 { &stacked } else { lower }, &session.store().empty_directory(), session.form())
+        .map_err(|error| mount_failure(&error))
 }
 
 /// A file system mounted for reading.
@@ -98,7 +106,7 @@ fn mount(session: &Session, lower: &[PathBuf], pending: &PendingLayer) -> io::Re
 
 /// Says that the kernel refused an overlay.
 pub fn mount_failure(error: &io::Error) -> Diagnostic {
-    Diagnostic::error(Exit::Isolation, "cannot mount the root file system of a step")
-        .note(error.to_string())
-        .hint("put the store on a file system that can carry an overlay: set COOPER_ROOT to a directory on a plain disk")
+    Diagnostic::error(Exit::Isolation, "cannot mount the root file system of a step").note(error.to_string()).hint(
+        "put the store on a file system that can carry an overlay: set COOPER_ROOT to a directory on a plain disk",
+    )
 }

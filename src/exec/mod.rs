@@ -88,7 +88,13 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     Ok(built)
 }
 
-fn execute(session: &Session, request: &BuildRequest, contexts: &Contexts<'_>, graph: Graph, built: &mut Built) -> Result<(), Diagnostic> {
+fn execute(
+    session: &Session,
+    request: &BuildRequest,
+    contexts: &Contexts<'_>,
+    graph: Graph,
+    built: &mut Built,
+) -> Result<(), Diagnostic> {
     let known = keys::definition_keys(session, &graph, contexts)?;
     let results = Results::with_capacity(graph.steps.len());
     let roots: Vec<Option<StepId>> = graph.targets.iter().map(|target| target.root).collect();
@@ -125,7 +131,9 @@ fn execute(session: &Session, request: &BuildRequest, contexts: &Contexts<'_>, g
     let (filesystems, run) = filesystems?;
     built.steps_run += run;
     built.steps_cached += graph.steps.len() - run;
-    built.images.extend(graph.targets.into_iter().zip(filesystems).map(|(target, filesystem)| BuiltImage { target, filesystem }));
+    built.images.extend(
+        graph.targets.into_iter().zip(filesystems).map(|(target, filesystem)| BuiltImage { target, filesystem }),
+    );
     Ok(())
 }
 
@@ -152,7 +160,9 @@ fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, Diagnostic> {
 }
 
 fn options(request: &BuildRequest, platform: Platform) -> Options {
-    let value = |(name, value): &(String, Option<String>)| Some((name.clone(), value.clone().or_else(|| std::env::var(name).ok())?));
+    let value = |(name, value): &(String, Option<String>)| {
+        Some((name.clone(), value.clone().or_else(|| std::env::var(name).ok())?))
+    };
     Options {
         target: request.target.clone(),
         build_args: request.build_args.iter().filter_map(value).collect(),
@@ -167,5 +177,6 @@ fn options(request: &BuildRequest, platform: Platform) -> Options {
         extra_hosts: request.add_hosts.clone(),
         shm_size_bytes: request.shm_size_bytes,
         ulimits: request.ulimits.clone(),
+        is_platform_given: !request.platforms.is_empty(),
     }
 }

@@ -1,6 +1,6 @@
 //! What `RUN --mount` brings into a step, made ready on this side of the sandbox.
 
-use super::layers::{all_layers, lower_directories, mount_failure, view};
+use super::layers::{all_layers, lower_directories, mount_failure, view, view_of};
 use super::session::{Session, secret, store_failure};
 use super::ssh::AgentSocket;
 use super::steps::Build;
@@ -85,10 +85,15 @@ impl Mounts {
             }
             SourceRef::Scratch => (vec![session.store().empty_directory()], source.as_str()),
         };
-        let root = if *writable { self.writable_copy(session, &lower)? } else { snapshot::view(&lower, session.form()).map_err(|e| mount_failure(&e))? };
+        let root = if *writable { self.writable_copy(session, &lower)? } else { view_of(session, &lower)? };
         // A missing source is told here, where there is a name for it.
         root.open_at(source.as_ref(), OFlags::PATH, Mode::empty()).map_err(|error| source_failure(source, &error))?;
-        self.specs.push(MountSpec::Overlay { mount: root.into_fd(), source: source.into(), target: target.into(), read_only: !writable });
+        self.specs.push(MountSpec::Overlay {
+            mount: root.into_fd(),
+            source: source.into(),
+            target: target.into(),
+            read_only: !writable,
+        });
         Ok(())
     }
 
@@ -105,17 +110,21 @@ impl Mounts {
     }
 
     fn add_cache(&mut self, build: &Build<'_>, mount: &RunMount, task: &Task) -> Result<(), Diagnostic> {
-        let RunMount::Cache { id, target, sharing, from, source, mode, uid, gid, read_only, start_empty } = mount else { return Ok(()) };
+        let RunMount::Cache { id, target, sharing, from, source, mode, uid, gid, read_only, start_empty } = mount
+        else {
+            return Ok(());
+        };
         let store = build.session.store();
         if *start_empty {
             store.reset_mount(id).map_err(store_failure)?;
         }
-        let mut held = match sharing {
+        let held = match sharing {
             Sharing::Shared => store.shared_mount(id),
             Sharing::Private => store.private_mount(id),
-            Sharing::Locked => store.locked_mount(id, || task.detail(format!("waiting for cache mount `{id}`, which another step uses"))),
+            Sharing::Locked => store
+                .locked_mount(id, || task.detail(format!("waiting for cache mount `{id}`, which another step uses"))),
         };
-        let held = held.map_err(store_failure)?;
+        let mut held = held.map_err(store_failure)?;
         let failed = |error: io::Error| source_failure(&format!("cache `{id}`"), &error);
         if held.is_new {
             self.fill_cache(build, &held, *from, source)?;
@@ -135,7 +144,13 @@ impl Mounts {
     }
 
     /// Fills a new cache with what its `from` and `source` name.
-    fn fill_cache(&mut self, build: &Build<'_>, held: &HeldMount, from: Option<SourceRef>, source: &str) -> Result<(), Diagnostic> {
+    fn fill_cache(
+        &mut self,
+        build: &Build<'_>,
+        held: &HeldMount,
+        from: Option<SourceRef>,
+        source: &str,
+    ) -> Result<(), Diagnostic> {
         match from {
             None | Some(SourceRef::Scratch) => Ok(()),
             Some(SourceRef::Context(context)) => build.contexts.copy_to(context, source, &held.path(), ""),
@@ -152,11 +167,16 @@ impl Mounts {
             if !required {
                 return Ok(());
             }
-            return Err(Diagnostic::error(Exit::Usage, format!("secret `{id}` not found")).hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
+            return Err(Diagnostic::error(Exit::Usage, format!("secret `{id}` not found"))
+                .hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
         };
         if let Some(name) = env {
-            let value = String::from_utf8(content.clone())
-                .map_err(|_| Diagnostic::error(Exit::Usage, format!("secret `{id}` is not UTF-8 and cannot be the value of `{name}`")))?;
+            let value = String::from_utf8(content.clone()).map_err(|_| {
+                Diagnostic::error(
+                    Exit::Usage,
+                    format!("secret `{id}` is not UTF-8 and cannot be the value of `{name}`"),
+                )
+            })?;
             self.env.push((name.clone(), value));
         }
         if let Some(target) = target {
@@ -175,13 +195,16 @@ impl Mounts {
             if !required {
                 return Ok(());
             }
-            return Err(Diagnostic::error(Exit::Usage, format!("no ssh agent was given for `{id}`")).hint(format!("give one with `--ssh {id}`, after `ssh-add` to the agent of SSH_AUTH_SOCK")));
+            return Err(Diagnostic::error(Exit::Usage, format!("no ssh agent was given for `{id}`"))
+                .hint(format!("give one with `--ssh {id}`, after `ssh-add` to the agent of SSH_AUTH_SOCK")));
         };
         let failed = |error: io::Error| {
-            Diagnostic::error(Exit::Usage, format!("the ssh agent `{id}` cannot be reached at `{}`", agent.display())).note(error.to_string())
+            Diagnostic::error(Exit::Usage, format!("the ssh agent `{id}` cannot be reached at `{}`", agent.display()))
+                .note(error.to_string())
         };
         let directory = build.session.store().temporary().map_err(store_failure)?;
-        let socket = AgentSocket::open(directory.path().join("agent"), agent.clone(), *mode, *uid, *gid).map_err(failed)?;
+        let socket =
+            AgentSocket::open(directory.path().join("agent"), agent.clone(), *mode, *uid, *gid).map_err(failed)?;
         let root = Root::open(directory.path()).map_err(failed)?;
         let source = root.open_at("agent".as_ref(), OFlags::PATH, Mode::empty()).map_err(failed)?;
         self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: false, is_recursive: false });
@@ -197,11 +220,18 @@ fn agent_path(build: &Build<'_>, id: &str) -> Result<Option<PathBuf>, Diagnostic
     match paths.as_slice() {
         [] => match std::env::var_os("SSH_AUTH_SOCK") {
             Some(path) => Ok(Some(path.into())),
-            None => Err(Diagnostic::error(Exit::Usage, format!("`--ssh {id}` needs an agent, but SSH_AUTH_SOCK is not set")).hint("start one with `eval $(ssh-agent)` and `ssh-add`")),
+            None => Err(Diagnostic::error(
+                Exit::Usage,
+                format!("`--ssh {id}` needs an agent, but SSH_AUTH_SOCK is not set"),
+            )
+            .hint("start one with `eval $(ssh-agent)` and `ssh-add`")),
         },
         [path] if is_socket(path) => Ok(Some(path.clone())),
-        _ => Err(Diagnostic::error(Exit::Usage, format!("`--ssh {id}` takes the socket of an agent; keys are not served from files"))
-            .hint("add the keys to an agent with `ssh-add` and use `--ssh default`")),
+        _ => Err(Diagnostic::error(
+            Exit::Usage,
+            format!("`--ssh {id}` takes the socket of an agent; keys are not served from files"),
+        )
+        .hint("add the keys to an agent with `ssh-add` and use `--ssh default`")),
     }
 }
 

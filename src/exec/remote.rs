@@ -3,6 +3,7 @@
 
 use super::contexts::{Context, temporary_root};
 use super::session::{Session, store_failure};
+use crate::context::archive::{self, ArchiveError, Stream};
 use crate::context::git::{self, GitOptions, GitSource};
 use crate::context::http::{self, Revalidated};
 use crate::context::local::LocalContext;
@@ -71,7 +72,10 @@ impl Page {
         }
         let fetched = fetch(session, &self.url)?;
         if fetched.digest != self.seen.digest {
-            return Err(Diagnostic::error(Exit::Network, format!("`{}` changed while it was used", crate::transport::redacted(&self.url))));
+            return Err(Diagnostic::error(
+                Exit::Network,
+                format!("`{}` changed while it was used", crate::transport::redacted(&self.url)),
+            ));
         }
         reopen(self.file.get_or_init(|| fetched).file.path())
     }
@@ -106,13 +110,15 @@ impl Repository {
     /// Checks the commit out.
     pub fn checkout(&self, session: &Session) -> Result<Checkout, Diagnostic> {
         let (directory, path) = self.check_out(session)?;
-        let root = Root::open(&path).map_err(|error| Diagnostic::error(Exit::Step, "cannot open a checkout").note(error.to_string()))?;
+        let root = Root::open(&path)
+            .map_err(|error| Diagnostic::error(Exit::Step, "cannot open a checkout").note(error.to_string()))?;
         Ok(Checkout { root, _directory: directory })
     }
 
     fn check_out(&self, session: &Session) -> Result<(tempfile::TempDir, PathBuf), Diagnostic> {
         let (directory, _, path) = temporary_root(session)?;
-        let done = git::check_out(&self.source, &self.resolved, self.keep_git_dir, &self.options, &path).map_err(git_failure)?;
+        let done = git::check_out(&self.source, &self.resolved, self.keep_git_dir, &self.options, &path)
+            .map_err(git_failure)?;
         Ok((directory, done.root))
     }
 }
@@ -120,12 +126,16 @@ impl Repository {
 /// Finds out what a source of ADD is, so that a cache key can be made of it.
 pub fn identify(session: &Session, source: &CopySource) -> Result<Fetched, Diagnostic> {
     match source {
-        CopySource::Http { url, checksum } => identify_page(session, url, checksum.as_ref()).map(|page| Fetched::Http(Arc::new(page))),
+        CopySource::Http { url, checksum } => {
+            identify_page(session, url, checksum.as_ref()).map(|page| Fetched::Http(Arc::new(page)))
+        }
         CopySource::Git { url, keep_git_dir, checksum } => {
             let repository = identify_repository(session, url, Some(*keep_git_dir), checksum.as_deref())?;
             Ok(Fetched::Git(Arc::new(repository)))
         }
-        CopySource::Paths { .. } | CopySource::Inline { .. } => Err(Diagnostic::error(Exit::Bug, "a local source was taken for a download")),
+        CopySource::Paths { .. } | CopySource::Inline { .. } => {
+            Err(Diagnostic::error(Exit::Bug, "a local source was taken for a download"))
+        }
     }
 }
 
@@ -142,7 +152,11 @@ fn identify_page(session: &Session, text: &str, checksum: Option<&Digest>) -> Re
     if let Some(checksum) = checksum
         && fetched.digest != *checksum
     {
-        let message = format!("digest mismatch for `{}`: got {}, expected {checksum}", crate::transport::redacted(&url), fetched.digest);
+        let message = format!(
+            "digest mismatch for `{}`: got {}, expected {checksum}",
+            crate::transport::redacted(&url),
+            fetched.digest
+        );
         return Err(Diagnostic::error(Exit::Network, message));
     }
     let seen = Seen { digest: fetched.digest, last_modified: fetched.last_modified, etag: fetched.etag.clone() };
@@ -172,14 +186,23 @@ fn fetch(session: &Session, url: &url::Url) -> Result<http::Fetched, Diagnostic>
     fetched
 }
 
-fn identify_repository(session: &Session, url: &str, keep_git_dir: Option<bool>, checksum: Option<&str>) -> Result<Repository, Diagnostic> {
+fn identify_repository(
+    session: &Session,
+    url: &str,
+    keep_git_dir: Option<bool>,
+    checksum: Option<&str>,
+) -> Result<Repository, Diagnostic> {
     let mut source = git::parse(url)
         .map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?
         .ok_or_else(|| Diagnostic::error(Exit::Usage, "this is no Git URL"))?;
     if let Some(checksum) = checksum {
         source.checksum = Some(checksum.to_owned());
     }
-    let options = GitOptions { user_config: true, ssh_auth_sock: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from), ..GitOptions::default() };
+    let options = GitOptions {
+        user_config: true,
+        ssh_auth_sock: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
+        ..GitOptions::default()
+    };
     let (_scratch, _, path) = temporary_root(session)?;
     let resolved = git::resolve(&source, &options, &path).map_err(git_failure)?;
     let keep_git_dir = keep_git_dir.unwrap_or(false);
@@ -205,7 +228,8 @@ pub fn open_named(session: &Session, location: &str) -> Result<Context, Diagnost
     let (directory, root, path) = temporary_root(session)?;
     let target = path.join("context");
     let moved = std::fs::copy(fetched.file.path(), &target).and_then(|_| {
-        let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(fetched.last_modified.unwrap_or(0).max(0).unsigned_abs());
+        let modified = std::time::UNIX_EPOCH
+            + std::time::Duration::from_secs(fetched.last_modified.unwrap_or(0).max(0).unsigned_abs());
         File::options().write(true).open(&target)?.set_modified(modified)?;
         std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o600))
     });
@@ -224,13 +248,34 @@ pub fn open_main(session: &Session, url: &str, dockerfile: &Path, keep_git_dir: 
 }
 
 /// Opens a main context that is a stream: an archive, or a lone Dockerfile.
-pub fn open_stream(session: &Session, stream: impl std::io::Read + Send, dockerfile: &Path) -> Result<Context, Diagnostic> {
-    let (directory, _, path) = temporary_root(session)?;
-    let keep_owner = crate::context::archive::unpack_stream(stream, &path, dockerfile)?;
-    Ok(Context::unpacked(directory, LocalContext::unpacked(&path, Some(dockerfile), keep_owner)?))
+pub fn open_stream(
+    session: &Session,
+    stream: impl std::io::Read + Send,
+    dockerfile: &Path,
+) -> Result<Context, Diagnostic> {
+    let failed = |error: &ArchiveError| Diagnostic::from_error(Exit::Usage, error);
+    match archive::identify(stream).map_err(|error| failed(&error))? {
+        Stream::Archive(stream) => {
+            let tmp = session.store().root().join("tmp");
+            let unpacked = archive::unpack(stream, &tmp).map_err(|error| failed(&error))?;
+            let local = LocalContext::unpacked(unpacked.path(), Some(dockerfile), unpacked.keep_owner)?;
+            Ok(Context::unpacked(unpacked.into_directory(), local))
+        }
+        Stream::Dockerfile(text) => {
+            let (directory, _, path) = temporary_root(session)?;
+            std::fs::write(path.join(dockerfile), text)
+                .map_err(|error| Diagnostic::error(Exit::Step, "cannot keep the Dockerfile").note(error.to_string()))?;
+            Ok(Context::unpacked(directory, LocalContext::unpacked(&path, Some(dockerfile), false)?))
+        }
+    }
 }
 
-fn open_repository(session: &Session, url: &str, keep_git_dir: bool, dockerfile: Option<&Path>) -> Result<Context, Diagnostic> {
+fn open_repository(
+    session: &Session,
+    url: &str,
+    keep_git_dir: bool,
+    dockerfile: Option<&Path>,
+) -> Result<Context, Diagnostic> {
     let repository = identify_repository(session, url, Some(keep_git_dir), None)?;
     let task = session.reporter().start(format!("[internal] load git source {}", repository.source.display()));
     let checkout = repository.check_out(session);

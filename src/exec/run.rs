@@ -19,7 +19,13 @@ const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 2000;
 
 /// Runs the command and returns the file system it leaves.
-pub fn run(build: &Build<'_>, step: &Step, op: &RunOp, base: &FileSystem, task: &Task) -> Result<FileSystem, Diagnostic> {
+pub fn run(
+    build: &Build<'_>,
+    step: &Step,
+    op: &RunOp,
+    base: &FileSystem,
+    task: &Task,
+) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
     let workspace = Workspace::open(session, base)?;
     let mut mounts = Mounts::prepare(build, op, task)?;
@@ -107,16 +113,34 @@ impl Tail {
 
 fn failed(op: &RunOp, status: &ExitStatus, tail: Tail, log: &LogFile) -> Diagnostic {
     let command = op.argv.join(" ");
-    let mut diagnostic = Diagnostic::error(Exit::Step, format!("process {command:?} did not complete successfully: exit code: {}", status.code()));
-    if let Some(meaning) = status.meaning() {
+    let mut diagnostic = Diagnostic::error(
+        Exit::Step,
+        format!("process {command:?} did not complete successfully: exit code: {}", status.shell_code()),
+    );
+    if let Some(meaning) = meaning(status) {
         diagnostic = diagnostic.label(meaning);
     }
     diagnostic.notes = tail.into_lines().collect();
     diagnostic.hint(format!("the whole output is in `{}`", log.path().display()))
 }
 
+/// Says what an exit code usually means.
+fn meaning(status: &ExitStatus) -> Option<String> {
+    let signal = match status {
+        ExitStatus::Signal(signal) => *signal,
+        ExitStatus::Code(code @ 129..=159) => code - 128,
+        ExitStatus::Code(126) => return Some("the command cannot be executed".into()),
+        ExitStatus::Code(127) => return Some("the command was not found".into()),
+        ExitStatus::Code(_) => return None,
+    };
+    let name = nix::sys::signal::Signal::try_from(signal)
+        .map_or_else(|_| format!("signal {signal}"), |signal| signal.to_string());
+    let cause = if signal == 9 { ", perhaps because memory ran out" } else { "" };
+    Some(format!("killed by {name}{cause}"))
+}
+
 fn not_run(op: &RunOp, error: &RunError) -> Diagnostic {
-    let exit = if error.is_isolation() { Exit::Isolation } else { Exit::Step };
+    let exit = if matches!(error, RunError::Setup { .. }) { Exit::Isolation } else { Exit::Step };
     let cause = Diagnostic::from_error(exit, error);
     let mut diagnostic = Diagnostic::error(exit, format!("cannot run {:?}: {}", op.argv.join(" "), cause.message));
     diagnostic.notes = cause.notes;

@@ -59,7 +59,10 @@ pub fn run(
 ) -> Result<Vec<FileSystem>, Diagnostic> {
     let todo = find_missing(graph, targets, work, results)?;
     work.begin(&todo);
-    let queue = Queue { state: Mutex::new(State { waiting: todo, running: HashSet::new(), failed: None }), changed: Condvar::new() };
+    let queue = Queue {
+        state: Mutex::new(State { waiting: todo, running: HashSet::new(), failed: None }),
+        changed: Condvar::new(),
+    };
     std::thread::scope(|scope| {
         let workers = jobs.clamp(1, queue.lock().waiting.len().max(1));
         for _ in 1..workers {
@@ -75,7 +78,12 @@ pub fn run(
 }
 
 /// Returns the steps that have to run, lowest first, and fills in the results that are known.
-fn find_missing(graph: &Graph, targets: &[Option<StepId>], work: &impl Work, results: &Results) -> Result<Vec<StepId>, Diagnostic> {
+fn find_missing(
+    graph: &Graph,
+    targets: &[Option<StepId>],
+    work: &impl Work,
+    results: &Results,
+) -> Result<Vec<StepId>, Diagnostic> {
     let mut wanted: HashSet<StepId> = targets.iter().flatten().copied().collect();
     let mut missing = Vec::new();
     // Inputs stand before their step, so one pass from the top meets every step after all who want it.

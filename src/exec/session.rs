@@ -43,6 +43,19 @@ impl Session {
         self.form
     }
 
+    /// Returns the form as layers know it.
+    pub fn layer_form(&self) -> crate::layer::OverlayForm {
+        match self.form {
+            OverlayForm::Trusted => crate::layer::OverlayForm::Trusted,
+            OverlayForm::User => crate::layer::OverlayForm::User,
+        }
+    }
+
+    /// Fails when the build was interrupted or another step failed.
+    pub fn check_canceled(&self) -> Result<(), Diagnostic> {
+        if self.cancel.is_canceled() { Err(Diagnostic::error(Exit::Step, "canceled")) } else { Ok(()) }
+    }
+
     /// Returns the reporter.
     pub fn reporter(&self) -> &Reporter {
         &self.reporter
@@ -82,7 +95,9 @@ pub fn store_failure(error: StoreError) -> Diagnostic {
     let full = error.is_disk_full();
     let diagnostic = Diagnostic::from_error(Exit::Step, &error);
     if full {
-        return diagnostic.hint("free some space: `cooper du` shows what the store holds, `cooper prune` removes what is not in use");
+        return diagnostic.hint(
+            "free some space: `cooper du` shows what the store holds, `cooper prune` removes what is not in use",
+        );
     }
     diagnostic
 }
@@ -99,7 +114,8 @@ pub fn secret(request: &BuildRequest, id: &str) -> Result<Option<Vec<u8>>, Diagn
 fn read_secret(id: &str, path: &PathBuf) -> Result<Vec<u8>, Diagnostic> {
     use std::io::Read;
     let failed = |error: std::io::Error| {
-        Diagnostic::error(Exit::Usage, format!("cannot read secret `{id}` from `{}`", path.display())).note(error.to_string())
+        Diagnostic::error(Exit::Usage, format!("cannot read secret `{id}` from `{}`", path.display()))
+            .note(error.to_string())
     };
     let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;

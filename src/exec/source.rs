@@ -30,7 +30,10 @@ pub fn open(session: &Session, request: &BuildRequest) -> Result<BuildSource, Di
         ContextSource::Directory(path) => open_directory(session, path, &request.dockerfile),
         ContextSource::Stdin => {
             if request.dockerfile == DockerfileSource::Stdin {
-                return Err(Diagnostic::error(Exit::Usage, "the context and the Dockerfile cannot both come from standard input"));
+                return Err(Diagnostic::error(
+                    Exit::Usage,
+                    "the context and the Dockerfile cannot both come from standard input",
+                ));
             }
             let name = name_inside(&request.dockerfile);
             let context = remote::open_stream(session, std::io::stdin(), &name)?;
@@ -39,7 +42,8 @@ pub fn open(session: &Session, request: &BuildRequest) -> Result<BuildSource, Di
         ContextSource::Url(url) => {
             let name = name_inside(&request.dockerfile);
             let keep_git_dir = request.build_args.iter().any(|(key, value)| {
-                key == "BUILDKIT_CONTEXT_KEEP_GIT_DIR" && matches!(value.as_deref(), Some("1" | "true" | "t" | "T" | "True" | "TRUE"))
+                key == "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+                    && matches!(value.as_deref(), Some("1" | "true" | "t" | "T" | "True" | "TRUE"))
             });
             let context = remote::open_main(session, url, &name, keep_git_dir)?;
             if request.dockerfile == DockerfileSource::Stdin {
@@ -67,10 +71,11 @@ fn open_directory(session: &Session, path: &Path, dockerfile: &DockerfileSource)
 /// Dockerfiles that are links are followed: they are the user's own, in the user's own directory.
 fn read_file(file: &Path, context: &Path) -> Result<Vec<u8>, Diagnostic> {
     let failed = |error: std::io::Error| {
-        let diagnostic = Diagnostic::error(Exit::Usage, format!("failed to read dockerfile `{}`", file.display())).note(match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-            _ => error.to_string(),
-        });
+        let diagnostic = Diagnostic::error(Exit::Usage, format!("failed to read dockerfile `{}`", file.display()))
+            .note(match error.kind() {
+                std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                _ => error.to_string(),
+            });
         match similar_names(context) {
             names if names.is_empty() => diagnostic.hint("name it with `-f`"),
             names => diagnostic.hint(format!("name it with `-f`; the context has {names}")),
@@ -105,7 +110,10 @@ fn read_limited(reader: impl Read, name: &str) -> Result<Vec<u8>, Diagnostic> {
     let read = reader.take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut text);
     read.map_err(|error| Diagnostic::error(Exit::Usage, format!("cannot read {name}")).note(error.to_string()))?;
     if text.len() as u64 > DOCKERFILE_LIMIT_BYTES {
-        return Err(Diagnostic::error(Exit::Usage, format!("the Dockerfile {name} is larger than {DOCKERFILE_LIMIT_BYTES} bytes")));
+        return Err(Diagnostic::error(
+            Exit::Usage,
+            format!("the Dockerfile {name} is larger than {DOCKERFILE_LIMIT_BYTES} bytes"),
+        ));
     }
     Ok(text)
 }
@@ -120,7 +128,9 @@ fn name_inside(dockerfile: &DockerfileSource) -> PathBuf {
 /// Reads a Dockerfile that is part of a fetched context, in-root.
 fn read_inside(context: Context, path: &Path) -> Result<BuildSource, Diagnostic> {
     let name = path.display().to_string();
-    let missing = |reason: String| Diagnostic::error(Exit::Usage, format!("failed to read dockerfile `{name}` in the context")).note(reason);
+    let missing = |reason: String| {
+        Diagnostic::error(Exit::Usage, format!("failed to read dockerfile `{name}` in the context")).note(reason)
+    };
     let text = context.root().read_limited(path, DOCKERFILE_LIMIT_BYTES).map_err(|error| missing(error.to_string()))?;
     let text = text.ok_or_else(|| missing("no such file or directory".into()))?;
     Ok(BuildSource { context, name, text })

@@ -94,7 +94,8 @@ mod tests {
                 }
             }
         });
-        let socket = AgentSocket::open(directory.path().join("s"), directory.path().join("agent"), 0o600, 0, 0).unwrap();
+        let socket =
+            AgentSocket::open(directory.path().join("s"), directory.path().join("agent"), 0o600, 0, 0).unwrap();
         let mut client = UnixStream::connect(socket.path()).unwrap();
         client.write_all(b"ping").unwrap();
         let mut answer = [0; 4];

@@ -79,7 +79,9 @@ impl Work for Build<'_> {
         {
             // Made from other inputs with the same content: from now on both keys lead here.
             let record = self.session.store().record(&key.0).map_err(store_failure)?;
-            record.map_or(Ok(()), |record| self.session.store().put_record(&known.key.0, &record)).map_err(store_failure)?;
+            record
+                .map_or(Ok(()), |record| self.session.store().put_record(&known.key.0, &record))
+                .map_err(store_failure)?;
             self.session.reporter().start(&*step.label).end(Outcome::Cached);
             return Ok(found);
         }
@@ -131,7 +133,9 @@ impl Build<'_> {
         let inputs = content.as_ref().map(|(_, inputs)| inputs.as_slice()).unwrap_or_default();
         let result = self.make(step, base, inputs, &task).map_err(|error| keys::place(step, error));
         let elapsed_ms = started.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        let result = result.and_then(|made| self.remember(step, known, content.as_ref().map(|(key, _)| key), &made, elapsed_ms).map(|()| made));
+        let result = result.and_then(|made| {
+            self.remember(step, known, content.as_ref().map(|(key, _)| key), &made, elapsed_ms).map(|()| made)
+        });
         end_task(task, &result);
         if result.is_err() {
             // Others are not waited for: the build has failed.
@@ -140,7 +144,13 @@ impl Build<'_> {
         result
     }
 
-    fn make(&self, step: &Step, base: &FileSystem, inputs: &[KnownInput], task: &Task) -> Result<FileSystem, Diagnostic> {
+    fn make(
+        &self,
+        step: &Step,
+        base: &FileSystem,
+        inputs: &[KnownInput],
+        task: &Task,
+    ) -> Result<FileSystem, Diagnostic> {
         match &step.op {
             Op::Image(image) => {
                 base::unpack_base(self.session, &image.facts, task)?;
@@ -154,7 +164,14 @@ impl Build<'_> {
     }
 
     /// The record is written after the layers it names.
-    fn remember(&self, step: &Step, known: &Known, content: Option<&CacheKey>, made: &FileSystem, elapsed_ms: u64) -> Result<(), Diagnostic> {
+    fn remember(
+        &self,
+        step: &Step,
+        known: &Known,
+        content: Option<&CacheKey>,
+        made: &FileSystem,
+        elapsed_ms: u64,
+    ) -> Result<(), Diagnostic> {
         if let Some(finished) = &self.finished_layers
             && let Some(layer) = made.own.last()
             && self.is_exported(step.id)
@@ -164,7 +181,11 @@ impl Build<'_> {
         }
         let record = Record::new(made.own_ids(), jiff::Timestamp::now().as_second(), elapsed_ms);
         let store = self.session.store();
-        content.into_iter().chain([&known.key]).try_for_each(|key| store.put_record(&key.0, &record)).map_err(store_failure)?;
+        content
+            .into_iter()
+            .chain([&known.key])
+            .try_for_each(|key| store.put_record(&key.0, &record))
+            .map_err(store_failure)?;
         let description = serde_json::to_vec(&known.explanation).unwrap_or_default();
         store.put_description(&self.slot(step), &description).map_err(store_failure)
     }

@@ -5,7 +5,7 @@
 //! section 3.1).  It costs about 1 % in size, and reading the layer can be spread over cores too.
 
 use super::{Compression, LayerBlob};
-use crate::image::{Digest, media_type};
+use crate::image::Digest;
 use sha2::Digest as _;
 use std::io::{self, Write};
 use std::num::NonZero;
@@ -18,9 +18,9 @@ const GZIP_BLOCK_BYTES: usize = 1 << 20;
 /// Uncompressed size of a zstd frame: the window of level 3.
 const ZSTD_BLOCK_BYTES: usize = 2 << 20;
 /// Default level of gzip: smaller than Go's default at three times its speed.
-const GZIP_LEVEL: u8 = 5;
+pub(super) const GZIP_LEVEL: u8 = 5;
 /// Default level of zstd.
-const ZSTD_LEVEL: u8 = 3;
+pub(super) const ZSTD_LEVEL: u8 = 3;
 /// Most compressing threads; more would only take memory, the reading of files could not feed them.
 const MAX_WORKERS: usize = 16;
 
@@ -109,11 +109,7 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
         let output = self.stop()?;
         let diff_id = Digest::from_raw(std::mem::take(&mut self.diff_id).finalize().into());
         let digest = output.hasher.map_or(diff_id, |hasher| Digest::from_raw(hasher.finalize().into()));
-        let media_type = match self.compression {
-            Compression::Gzip(_) => media_type::LAYER_GZIP,
-            Compression::Zstd(_) => media_type::LAYER_ZSTD,
-            Compression::Uncompressed => media_type::LAYER,
-        };
+        let media_type = self.compression.media_type();
         let (size_bytes, uncompressed_bytes) = (output.size_bytes, self.uncompressed_bytes);
         Ok((LayerBlob { diff_id, digest, size_bytes, uncompressed_bytes, media_type }, output.out))
     }

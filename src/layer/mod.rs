@@ -25,7 +25,7 @@ pub use reader::{TarError, TarReader};
 pub use unpack::{UnpackOptions, Unpacked, unpack_layer};
 pub use writer::{CAPABILITY_XATTR, TarWriter};
 
-use crate::image::Digest;
+use crate::image::{Digest, media_type};
 
 /// How a layer's tar is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +36,26 @@ pub enum Compression {
     Zstd(Option<u8>),
     /// Not at all.
     Uncompressed,
+}
+
+impl Compression {
+    /// Returns the OCI media type of a layer compressed so.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Compression::Gzip(_) => media_type::LAYER_GZIP,
+            Compression::Zstd(_) => media_type::LAYER_ZSTD,
+            Compression::Uncompressed => media_type::LAYER,
+        }
+    }
+
+    /// Returns a name for the bytes that come out: another encoder, version, level or framing gives another.
+    pub fn encoding(self) -> String {
+        match self {
+            Compression::Gzip(level) => format!("gzip-libdeflate-1.26.1-{}", level.unwrap_or(compress::GZIP_LEVEL)),
+            Compression::Zstd(level) => format!("zstd-0.14.3-{}", level.unwrap_or(compress::ZSTD_LEVEL)),
+            Compression::Uncompressed => "tar".to_owned(),
+        }
+    }
 }
 
 /// A layer as it stands in a manifest and a configuration.

@@ -1,6 +1,6 @@
 //! Named files as a tar or as a directory, never seen half-written.
 
-use crate::layer::{Entry, EntryKind, TarWriter};
+use crate::layer::{Entry, Kind, TarWriter};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -129,14 +129,5 @@ fn prepare(directory: &Path, name: &str) -> io::Result<PathBuf> {
 }
 
 fn entry(name: &str, size_bytes: u64) -> Entry {
-    Entry {
-        path: name.into(),
-        kind: EntryKind::File { size_bytes },
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        mtime_seconds: 0,
-        mtime_nanoseconds: 0,
-        xattrs: Default::default(),
-    }
+    Entry::new(name, Kind::File { size_bytes }, 0o644)
 }

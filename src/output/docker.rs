@@ -22,10 +22,14 @@ pub fn load(archive: &Path) -> Result<(), Diagnostic> {
     let stream = UnixStream::connect(&socket).map_err(failed)?;
     let (status, answer) = post(stream, archive).map_err(failed)?;
     let error = answer.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let error = error.filter_map(|line| line.get("error").or(line.get("message")).and_then(|e| e.as_str().map(str::to_owned))).next();
+    let error = error
+        .filter_map(|line| line.get("error").or(line.get("message")).and_then(|e| e.as_str().map(str::to_owned)))
+        .next();
     match error {
         None if (200..300).contains(&status) => Ok(()),
-        other => Err(failed(io::Error::other(other.unwrap_or_else(|| format!("the engine answered with status {status}"))))),
+        other => {
+            Err(failed(io::Error::other(other.unwrap_or_else(|| format!("the engine answered with status {status}")))))
+        }
     }
 }
 
@@ -33,8 +37,11 @@ fn socket_path() -> Result<PathBuf, Diagnostic> {
     match std::env::var("DOCKER_HOST") {
         Err(_) => Ok("/var/run/docker.sock".into()),
         Ok(host) => host.strip_prefix("unix://").map(PathBuf::from).ok_or_else(|| {
-            Diagnostic::error(Exit::Usage, format!("`--load` needs a Docker engine on a unix socket, but DOCKER_HOST is `{host}`"))
-                .hint("write a file with `-o type=docker,dest=image.tar` and use `docker load`")
+            Diagnostic::error(
+                Exit::Usage,
+                format!("`--load` needs a Docker engine on a unix socket, but DOCKER_HOST is `{host}`"),
+            )
+            .hint("write a file with `-o type=docker,dest=image.tar` and use `docker load`")
         }),
     }
 }

@@ -60,7 +60,8 @@ pub fn assemble(
         MediaTypes::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
     };
     let config_descriptor = Descriptor::of(config_type, &config);
-    let layers: Vec<FinishedLayer> = layers.into_iter().map(|layer| layer.with_media_types(media_types == MediaTypes::Docker)).collect();
+    let layers: Vec<FinishedLayer> =
+        layers.into_iter().map(|layer| layer.with_media_types(media_types == MediaTypes::Docker)).collect();
     let manifest = Manifest {
         schema_version: 2,
         media_type: manifest_type.into(),
@@ -79,7 +80,8 @@ pub fn assemble(
 ///
 /// Not the present: a build in which nothing changed gives the same image, digest and all.
 fn creation_time(target: &Target, layers: &[FinishedLayer]) -> i64 {
-    let base = || target.config.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok()).map(Timestamp::as_second);
+    let base =
+        || target.config.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok()).map(Timestamp::as_second);
     let youngest = layers.iter().filter_map(|layer| layer.created).max();
     target.epoch.or(youngest).or_else(base).unwrap_or_else(|| Timestamp::now().as_second())
 }

@@ -22,7 +22,12 @@ pub struct LayoutOptions {
 }
 
 /// Writes an OCI layout with the given image (one for each platform).
-pub fn write_layout(session: &Session, images: &[Assembled], options: &LayoutOptions, out: &mut Archive) -> io::Result<()> {
+pub fn write_layout(
+    session: &Session,
+    images: &[Assembled],
+    options: &LayoutOptions,
+    out: &mut Archive,
+) -> io::Result<()> {
     for layer in images.iter().flat_map(|image| &image.layers) {
         out.add_file(&blob_name(&layer.descriptor), &session.store().blob_path(&layer.descriptor.digest))?;
     }

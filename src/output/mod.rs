@@ -101,7 +101,8 @@ impl Output<'_> {
     }
 
     fn assemble(&self) -> Result<Vec<Assembled>, Diagnostic> {
-        let docker = self.output.oci_media_types == Some(false) || (self.output.kind == OutputKind::Docker && self.output.oci_media_types.is_none());
+        let docker = self.output.oci_media_types == Some(false)
+            || (self.output.kind == OutputKind::Docker && self.output.oci_media_types.is_none());
         let media_types = if docker { MediaTypes::Docker } else { MediaTypes::Oci };
         let annotations = self.annotations(AnnotationLevel::Manifest);
         let assemble_one = |image: &crate::exec::BuiltImage| {
@@ -114,11 +115,17 @@ impl Output<'_> {
 
     fn annotations(&self, level: AnnotationLevel) -> BTreeMap<String, String> {
         let all = self.request.annotations.iter().chain(&self.output.annotations);
-        all.filter(|annotation| annotation.level == level).map(|Annotation { key, value, .. }| (key.clone(), value.clone())).collect()
+        all.filter(|annotation| annotation.level == level)
+            .map(|Annotation { key, value, .. }| (key.clone(), value.clone()))
+            .collect()
     }
 
     fn layout_options(&self) -> Result<LayoutOptions, Diagnostic> {
-        let level = if self.built.images.len() == 1 { AnnotationLevel::ManifestDescriptor } else { AnnotationLevel::IndexDescriptor };
+        let level = if self.built.images.len() == 1 {
+            AnnotationLevel::ManifestDescriptor
+        } else {
+            AnnotationLevel::IndexDescriptor
+        };
         Ok(LayoutOptions {
             names: self.names()?,
             descriptor_annotations: self.annotations(level),
@@ -143,7 +150,10 @@ impl Output<'_> {
                 docker::load(&path)?;
                 written.summary.destinations.push("the Docker engine".into());
             }
-            (None, _) => return Err(Diagnostic::error(Exit::Usage, "`type=oci` needs a destination").hint("write `-o type=oci,dest=image.tar`, or `dest=-` for standard output")),
+            (None, _) => {
+                return Err(Diagnostic::error(Exit::Usage, "`type=oci` needs a destination")
+                    .hint("write `-o type=oci,dest=image.tar`, or `dest=-` for standard output"));
+            }
         }
         self.finish(written, &images, &top)
     }
@@ -161,7 +171,12 @@ impl Output<'_> {
         let dest = self.destination()?;
         let write = |root: &crate::sys::Root| -> io::Result<()> {
             let (target, rename) = archive::open_target(&dest)?;
-            let writer = crate::snapshot::upper::write_tree_tar(root, BufWriter::with_capacity(1 << 20, target)).map_err(io::Error::other)?;
+            let writer = crate::snapshot::upper::write_tree_tar(
+                root,
+                BufWriter::with_capacity(1 << 20, target),
+                &Default::default(),
+            )
+            .map_err(io::Error::other)?;
             archive::close_target(writer, rename)
         };
         let [image] = self.built.images.as_slice() else { return Err(one_platform_only("tar")) };
@@ -203,7 +218,8 @@ impl Output<'_> {
     fn push(&self, images: &[Assembled]) -> Result<Descriptor, Diagnostic> {
         let names = self.names()?;
         if names.is_empty() {
-            return Err(Diagnostic::error(Exit::Usage, "an image that is pushed needs a name").hint("give one with `-t HOST/NAME:TAG`"));
+            return Err(Diagnostic::error(Exit::Usage, "an image that is pushed needs a name")
+                .hint("give one with `-t HOST/NAME:TAG`"));
         }
         let top = top_descriptor(images, &self.annotations(AnnotationLevel::Index));
         registry::push(self.session, &names, images, &self.annotations(AnnotationLevel::Index), self.task)?;
@@ -211,7 +227,10 @@ impl Output<'_> {
     }
 
     fn destination(&self) -> Result<PathBuf, Diagnostic> {
-        self.output.dest.clone().ok_or_else(|| Diagnostic::error(Exit::Usage, "this output needs a destination").hint("add `dest=PATH`"))
+        self.output
+            .dest
+            .clone()
+            .ok_or_else(|| Diagnostic::error(Exit::Usage, "this output needs a destination").hint("add `dest=PATH`"))
     }
 
     fn finish(&self, written: &mut Written, images: &[Assembled], top: &Descriptor) -> Result<(), Diagnostic> {
@@ -243,10 +262,16 @@ fn top_descriptor(images: &[Assembled], index_annotations: &BTreeMap<String, Str
 }
 
 fn one_platform_only(kind: &str) -> Diagnostic {
-    Diagnostic::error(Exit::Usage, format!("`type={kind}` takes one platform for now")).hint("name one with `--platform`")
+    Diagnostic::error(Exit::Usage, format!("`type={kind}` takes one platform for now"))
+        .hint("name one with `--platform`")
 }
 
 fn write_failure(path: &Path, error: &io::Error) -> Diagnostic {
-    let diagnostic = Diagnostic::error(Exit::Step, format!("cannot write `{}`", path.display())).note(error.to_string());
-    if error.kind() == io::ErrorKind::StorageFull { diagnostic.hint("free some space on that disk; nothing half-written was left") } else { diagnostic }
+    let diagnostic =
+        Diagnostic::error(Exit::Step, format!("cannot write `{}`", path.display())).note(error.to_string());
+    if error.kind() == io::ErrorKind::StorageFull {
+        diagnostic.hint("free some space on that disk; nothing half-written was left")
+    } else {
+        diagnostic
+    }
 }

@@ -17,7 +17,10 @@ pub fn push(
     index_annotations: &BTreeMap<String, String>,
     task: &Task,
 ) -> Result<(), Diagnostic> {
-    let manifest = |image: &Assembled| PushManifest { media_type: image.descriptor.media_type.clone(), bytes: image.manifest.clone().into() };
+    let manifest = |image: &Assembled| PushManifest {
+        media_type: image.descriptor.media_type.clone(),
+        bytes: image.manifest.clone().into(),
+    };
     let mut manifests: Vec<PushManifest> = images.iter().map(manifest).collect();
     let top = match manifests.as_slice() {
         [_] => manifests.remove(0),
@@ -29,7 +32,10 @@ pub fn push(
     let blobs: Vec<PushBlob> = images.iter().flat_map(|image| blobs(session, image)).collect();
     for name in names {
         task.detail(format!("pushing {name}"));
-        session.client()?.push(name, &blobs, &manifests, &top).map_err(|error| Diagnostic::from_error(Exit::Network, &error))?;
+        session
+            .client()?
+            .push(name, &blobs, &manifests, &top)
+            .map_err(|error| Diagnostic::from_error(Exit::Network, &error))?;
     }
     Ok(())
 }
@@ -40,6 +46,10 @@ fn blobs(session: &Session, image: &Assembled) -> Vec<PushBlob> {
         source: BlobSource::File(session.store().blob_path(&layer.descriptor.digest)),
         mount_from: None,
     };
-    let config = PushBlob { descriptor: image.config_descriptor.clone(), source: BlobSource::Bytes(image.config.clone().into()), mount_from: None };
+    let config = PushBlob {
+        descriptor: image.config_descriptor.clone(),
+        source: BlobSource::Bytes(image.config.clone().into()),
+        mount_from: None,
+    };
     image.layers.iter().map(layer).chain([config]).collect()
 }

@@ -6,10 +6,35 @@ pub mod upper;
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 
 use crate::sys::Root;
+use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use std::io;
+use std::path::Path;
 
 /// A writable root file system; gone from memory when dropped, what was written stays in the upper directory.
 #[derive(Debug)]
 pub struct Mounted {
     /// The merged tree: a mount that is attached nowhere.
     pub root: Root,
+}
+
+/// Gives a directory the owner, mode and time that it has in the uppermost of some layers; `lower` begins with that one.
+///
+/// In an overlay the uppermost directory decides for all below it, so one that is made anew must begin with what it covers.
+/// Nothing happens where no layer has the directory.
+pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::Result<()> {
+    for layer in lower {
+        let Some(stat) = layer.stat(path, false)? else { continue };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        let directory = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        rustix::fs::fchown(&directory, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+        rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+        let time =
+            |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds.try_into().unwrap_or(0) };
+        let modified = time(stat.st_mtime, stat.st_mtime_nsec);
+        rustix::fs::futimens(&directory, &Timestamps { last_access: modified, last_modification: modified })?;
+        return Ok(());
+    }
+    Ok(())
 }

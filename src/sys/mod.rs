@@ -1,12 +1,12 @@
 //! The system calls that the standard library does not have; the only place with `unsafe`.
 
+mod attributes;
+mod directory;
+pub mod interrupt;
 pub mod mount;
 pub mod overlay;
 pub mod process;
 pub mod restrict;
-mod attributes;
-mod directory;
-pub mod interrupt;
 mod root;
 mod walk;
 

@@ -31,6 +31,11 @@ impl Root {
         Root { fd }
     }
 
+    /// Gives the descriptor back.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// Duplicates the handle.
     pub fn try_clone(&self) -> io::Result<Root> {
         Ok(Root { fd: self.fd.try_clone()? })

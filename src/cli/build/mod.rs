@@ -21,9 +21,6 @@ use crate::progress::{Face, Mode};
 use crate::sys::interrupt;
 use std::io::Write;
 
-/// The function that builds: `exec::build`, or a fake in tests.
-pub type Build = fn(BuildRequest, &Reporter) -> Result<BuildResult, Diagnostic>;
-
 /// What of the environment matters to a build.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
@@ -42,7 +39,14 @@ impl Environment {
 }
 
 /// Runs the command.  Progress goes to standard error; standard output has the digest with `-q`.
-pub fn run(args: BuildArgs, build: Build, style: Style, out: &mut dyn Write) -> Result<(), Diagnostic> {
+///
+/// `build` is what builds.
+pub fn run(
+    args: BuildArgs,
+    build: impl FnOnce(BuildRequest, &Reporter) -> Result<BuildResult, Diagnostic>,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<(), Diagnostic> {
     let environment = Environment::of_process();
     let mode = mode(&args, &environment)?;
     let request = request(args, &environment)?;

@@ -1,0 +1,67 @@
+//! What stands behind `cooper build`: the isolation entered, the store opened, a session for one build.
+
+use crate::diag::{Diagnostic, Exit};
+use crate::event::{Event, Reporter};
+use crate::exec::request::{BuildRequest, BuildResult};
+use crate::exec::{self, Session, store_failure};
+use crate::output;
+use crate::sandbox::{Cancel, Entered, IsolationError, enter, probe};
+use crate::store::Store;
+use crate::sys::interrupt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// A program that is where its steps can run.
+pub struct Engine {
+    entered: Entered,
+    reason: String,
+    store: PathBuf,
+    started: Instant,
+}
+
+impl Engine {
+    /// Chooses the isolation and moves into it.  Must be called before any thread is started.
+    pub fn enter(wanted: Option<&str>) -> Result<Engine, Diagnostic> {
+        let started = Instant::now();
+        let probe = probe();
+        // Who the user is decides where the store is; in a user namespace everyone looks like root.
+        let store = Store::default_root(rustix::process::geteuid().is_root()).map_err(store_failure)?;
+        let (rung, reason) = probe.choose(wanted).map_err(|error| isolation_failure(&error))?;
+        let entered = enter(&probe, rung).map_err(|error| isolation_failure(&error))?;
+        Ok(Engine { entered, reason, store, started })
+    }
+
+    /// Builds what is asked for and writes it where it is asked for.
+    pub fn build(&self, request: &BuildRequest, reporter: &Reporter) -> Result<BuildResult, Diagnostic> {
+        reporter.notice(format!("isolation: {} ({})", self.entered.rung, self.reason));
+        let store = Store::open(&self.store).map_err(store_failure)?;
+        let cancel = Cancel::new()
+            .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
+        watch_for_interrupt(&cancel);
+        let session = Session::new(store, self.entered.overlay_form, reporter.clone(), cancel);
+        let built = exec::build(&session, request)?;
+        let mut written = output::write(&session, request, &built)?;
+        written.summary.elapsed = self.started.elapsed();
+        reporter.send(Event::Summary(written.summary));
+        Ok(BuildResult { digest: written.image_id })
+    }
+}
+
+/// Hands Ctrl-C on to the steps that run.
+fn watch_for_interrupt(cancel: &Cancel) {
+    let Some(interrupted) = interrupt::descriptor() else { return };
+    let cancel = cancel.clone();
+    std::thread::spawn(move || {
+        let mut fds = [rustix::event::PollFd::new(&interrupted, rustix::event::PollFlags::IN)];
+        while matches!(rustix::event::poll(&mut fds, None), Err(rustix::io::Errno::INTR)) {}
+        cancel.cancel();
+    });
+}
+
+fn isolation_failure(error: &IsolationError) -> Diagnostic {
+    let diagnostic = Diagnostic::from_error(Exit::Isolation, error);
+    match error.hint() {
+        Some(hint) => diagnostic.hint(hint),
+        None => diagnostic,
+    }
+}
