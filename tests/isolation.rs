@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cooper::plan::graph::Network;
-use cooper::sandbox::{Cancel, ExitStatus, RunSpec, Rung, Runner, enter, probe};
+use cooper::sandbox::{Cancel, ExitStatus, RUN_ARGUMENT, RunSpec, Rung, Runner, child_main, enter, probe};
 use cooper::snapshot;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -14,6 +14,9 @@ use std::time::Instant;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|argument| argument == RUN_ARGUMENT) {
+        child_main();
+    }
     if arguments.get(1).is_some_and(|argument| argument == "step") {
         let count = arguments.get(4).map_or(0, |count| count.parse().unwrap());
         return step(&arguments[2], Path::new(&arguments[3]), count);
@@ -66,7 +69,7 @@ fn step(rung: &str, directory: &Path, count: u32) {
     }
     snapshot::overlay_works(directory, entered.overlay_form).unwrap();
     let started = Instant::now();
-    let runner = Runner::with_executable(Path::new(env!("CARGO_BIN_EXE_cooper"))).unwrap();
+    let runner = Runner::new().unwrap();
     eprintln!("runner {:?}", started.elapsed());
     let script = "echo x > /dev/null && touch /file && chown 1000:7 /file && \
                   echo `id -u` `stat -c %u:%g /file`";

@@ -272,6 +272,49 @@ fn mounts_of_every_kind_show_what_they_should() {
 }
 
 #[test]
+fn a_link_in_a_cache_leads_a_mount_inside_the_image_only() {
+    let Some(bench) = Bench::new() else { return };
+    let [cache, outside] = ["cache", "outside"].map(|name| {
+        let path = bench.directory.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    });
+    symlink(&outside, cache.join("sub")).unwrap();
+    symlink("/proc/self/root/etc", cache.join("magic")).unwrap();
+    let mounts = |target: &str| {
+        let source = open_path(&cache).unwrap();
+        let tmpfs = MountSpec::Tmpfs { target: target.into(), size_bytes: None, mode: 0o755 };
+        vec![MountSpec::Bind { source, target: "/c".into(), read_only: false, is_recursive: false }, tmpfs]
+    };
+    bench.run("touch /c/sub/x", |spec| spec.mounts = mounts("/c/sub")).unwrap();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    let error = bench.run("true", |spec| spec.mounts = mounts("/c/magic/y")).unwrap_err();
+    assert!(matches!(error, RunError::Setup { .. }), "{error}");
+    let error = bench.run("true", |spec| spec.mounts = mounts("/proc/sys")).unwrap_err();
+    assert_eq!(error.to_string(), "set up the step: mount /proc/sys: the target is inside /proc");
+}
+
+#[test]
+fn limits_sizes_and_names_are_those_asked_for() {
+    let Some(bench) = Bench::new() else { return };
+    let script =
+        "ulimit -n; ulimit -Hn; busybox df -k /dev/shm | grep -c 8192; busybox hostname; grep x.test /etc/hosts";
+    let (_, output) = bench
+        .run(script, |spec| {
+            spec.ulimits = vec![("nofile".into(), 100, 200)];
+            spec.shm_size_bytes = Some(8 << 20);
+            spec.hostname = "named".into();
+            spec.extra_hosts = vec![("x.test".into(), "10.0.0.1".into())];
+        })
+        .unwrap();
+    assert_eq!(output, "100\n200\n1\nnamed\n10.0.0.1\tx.test\n");
+    let error = bench.run("true", |spec| spec.ulimits = vec![("nosuch".into(), 1, 1)]).unwrap_err();
+    assert_eq!(error.to_string(), "unknown resource limit `nosuch`");
+    let error = bench.run("true", |spec| spec.extra_hosts = vec![("a\nb".into(), "1".into())]).unwrap_err();
+    assert!(matches!(error, RunError::Host(_)));
+}
+
+#[test]
 fn users_are_those_of_the_image() {
     let Some(bench) = Bench::new() else { return };
     for (user, wanted) in [
