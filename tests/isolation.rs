@@ -115,7 +115,7 @@ fn prepare(rung: &str, directory: &Path) -> (Entered, Runner) {
     eprintln!("{rung} ({reason}): probe {probed:?}, enter {:?}", all - probed);
     entered.can_run.as_ref().unwrap();
     let lower = directory.join("lower");
-    for path in ["lower/bin", "lower/etc", "upper", "work"] {
+    for path in ["lower/bin", "lower/etc", "upper"] {
         std::fs::create_dir_all(directory.join(path)).unwrap();
     }
     if !lower.join("bin/sh").exists() {
@@ -132,7 +132,8 @@ fn prepare(rung: &str, directory: &Path) -> (Entered, Runner) {
 }
 
 fn run(runner: &Runner, entered: &Entered, directory: &Path, argv: &[&str], is_told: bool) {
-    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| directory.join(name));
+    let [lower, upper] = ["lower", "upper"].map(|name| directory.join(name));
+    let work = tempfile::tempdir_in(directory).unwrap().keep();
     let mounted = snapshot::mount(&[lower], &upper, &work, entered.overlay_form).unwrap();
     let spec = RunSpec {
         root: &mounted.root,

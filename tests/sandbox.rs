@@ -35,9 +35,7 @@ impl Bench {
         }
         fs::write(lower.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n").unwrap();
         fs::write(lower.join("etc/group"), "root:x:0:\napp:x:1001:\nvideo:x:44:app\n").unwrap();
-        for path in ["upper", "work"] {
-            fs::create_dir(bench.directory.path().join(path)).unwrap();
-        }
+        fs::create_dir(bench.upper()).unwrap();
         Some(bench)
     }
 
@@ -50,7 +48,7 @@ impl Bench {
     }
 
     fn mount(&self) -> Root {
-        let work = self.directory.path().join("work");
+        let work = tempfile::tempdir_in(self.directory.path()).unwrap().keep();
         snapshot::mount(&[self.lower()], &self.upper(), &work, OverlayForm::Trusted).unwrap().root
     }
 
