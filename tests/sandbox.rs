@@ -152,7 +152,7 @@ fn the_kernels_files_are_masked_and_read_only() {
     let Some(bench) = Bench::new() else { return };
     let script = "cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null; for d in /proc/scsi /proc/acpi /sys/firmware; do ls $d 2>/dev/null; done
         for f in /proc/sys/kernel/hostname /sys/x /proc/sysrq-trigger /proc/irq/x; do (echo x > $f) 2>/dev/null && echo wrote $f; done
-        mount -t tmpfs t /tmp 2>/dev/null && echo mounted; ls /dev; stat -c %t:%T /dev/null; echo > /dev/null; echo ok >/dev/stderr; cat /etc/hosts";
+        mount -t tmpfs t /tmp 2>/dev/null && echo mounted; ls /dev; stat -c %t:%T /dev/null; echo > /dev/null; (echo ok >/dev/stderr) 2>&1; cat /etc/hosts";
     let output = bench.output(script);
     let wanted = "core\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n1:3\nok\n\
                   127.0.0.1\tlocalhost step\n::1\tlocalhost ip6-localhost ip6-loopback\n";
