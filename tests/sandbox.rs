@@ -35,9 +35,7 @@ impl Bench {
         }
         fs::write(lower.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n").unwrap();
         fs::write(lower.join("etc/group"), "root:x:0:\napp:x:1001:\nvideo:x:44:app\n").unwrap();
-        for path in ["upper", "work"] {
-            fs::create_dir(bench.directory.path().join(path)).unwrap();
-        }
+        fs::create_dir(bench.upper()).unwrap();
         Some(bench)
     }
 
@@ -50,7 +48,7 @@ impl Bench {
     }
 
     fn mount(&self) -> Root {
-        let work = self.directory.path().join("work");
+        let work = tempfile::tempdir_in(self.directory.path()).unwrap().keep();
         snapshot::mount(&[self.lower()], &self.upper(), &work, OverlayForm::Trusted).unwrap().root
     }
 
@@ -154,7 +152,7 @@ fn the_kernels_files_are_masked_and_read_only() {
     let Some(bench) = Bench::new() else { return };
     let script = "cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null; for d in /proc/scsi /proc/acpi /sys/firmware; do ls $d 2>/dev/null; done
         for f in /proc/sys/kernel/hostname /sys/x /proc/sysrq-trigger /proc/irq/x; do (echo x > $f) 2>/dev/null && echo wrote $f; done
-        mount -t tmpfs t /tmp 2>/dev/null && echo mounted; ls /dev; stat -c %t:%T /dev/null; echo > /dev/null; echo ok >/dev/stderr; cat /etc/hosts";
+        mount -t tmpfs t /tmp 2>/dev/null && echo mounted; ls /dev; stat -c %t:%T /dev/null; echo > /dev/null; (echo ok >/dev/stderr) 2>&1; cat /etc/hosts";
     let output = bench.output(script);
     let wanted = "core\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n1:3\nok\n\
                   127.0.0.1\tlocalhost step\n::1\tlocalhost ip6-localhost ip6-loopback\n";
@@ -269,6 +267,49 @@ fn mounts_of_every_kind_show_what_they_should() {
     assert_eq!((status, output.as_str()), (ExitStatus::Code(0), "oldro\n1\n1777\nin\n1\n"));
     assert_eq!(fs::read_to_string(cache.join("new")).unwrap(), "new\n");
     assert_eq!(bench.layer(), ["dev", "etc", "proc", "sys"]);
+}
+
+#[test]
+fn a_link_in_a_cache_leads_a_mount_inside_the_image_only() {
+    let Some(bench) = Bench::new() else { return };
+    let [cache, outside] = ["cache", "outside"].map(|name| {
+        let path = bench.directory.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    });
+    symlink(&outside, cache.join("sub")).unwrap();
+    symlink("/proc/self/root/etc", cache.join("magic")).unwrap();
+    let mounts = |target: &str| {
+        let source = open_path(&cache).unwrap();
+        let tmpfs = MountSpec::Tmpfs { target: target.into(), size_bytes: None, mode: 0o755 };
+        vec![MountSpec::Bind { source, target: "/c".into(), read_only: false, is_recursive: false }, tmpfs]
+    };
+    bench.run("touch /c/sub/x", |spec| spec.mounts = mounts("/c/sub")).unwrap();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    let error = bench.run("true", |spec| spec.mounts = mounts("/c/magic/y")).unwrap_err();
+    assert!(matches!(error, RunError::Setup { .. }), "{error}");
+    let error = bench.run("true", |spec| spec.mounts = mounts("/proc/sys")).unwrap_err();
+    assert_eq!(error.to_string(), "set up the step: mount /proc/sys: the target is inside /proc");
+}
+
+#[test]
+fn limits_sizes_and_names_are_those_asked_for() {
+    let Some(bench) = Bench::new() else { return };
+    let script =
+        "ulimit -n; ulimit -Hn; busybox df -k /dev/shm | grep -c 8192; busybox hostname; grep x.test /etc/hosts";
+    let (_, output) = bench
+        .run(script, |spec| {
+            spec.ulimits = vec![("nofile".into(), 100, 200)];
+            spec.shm_size_bytes = Some(8 << 20);
+            spec.hostname = "named".into();
+            spec.extra_hosts = vec![("x.test".into(), "10.0.0.1".into())];
+        })
+        .unwrap();
+    assert_eq!(output, "100\n200\n1\nnamed\n10.0.0.1\tx.test\n");
+    let error = bench.run("true", |spec| spec.ulimits = vec![("nosuch".into(), 1, 1)]).unwrap_err();
+    assert_eq!(error.to_string(), "unknown resource limit `nosuch`");
+    let error = bench.run("true", |spec| spec.extra_hosts = vec![("a\nb".into(), "1".into())]).unwrap_err();
+    assert!(matches!(error, RunError::Host(_)));
 }
 
 #[test]

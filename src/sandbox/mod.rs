@@ -5,6 +5,7 @@ mod child;
 mod enter;
 mod mountpoint;
 mod probe;
+mod request;
 mod rootfs;
 mod run;
 mod seccomp;

@@ -19,7 +19,7 @@ const LINK_LIMIT: usize = 40;
 
 /// Makes what is missing of `path` and returns its real path in the root (no links, no `..`).
 ///
-/// `making` is called before each entry is made with the directory that it goes into and its path, `made` after.
+/// `watch` hears of each entry before and after it is made, and may refuse it before.
 /// Links are followed inside the root, dangling ones too, as the kernel does with `RESOLVE_IN_ROOT`.
 pub(super) fn ensure(
     root: &Root,

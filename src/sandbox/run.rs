@@ -6,29 +6,26 @@
 
 use super::cancel::Cancel;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
+use super::request::Request;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
 use super::user::{self, User};
-use super::wire::{self, Bytes, Pool};
+use super::wire;
 use crate::event::Stream;
 use crate::plan::graph::Network;
 use crate::sys::Root;
-use crate::sys::mount::{Attributes, clone_mount, set_attributes};
-use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, spawn};
+use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, sealed_program, spawn};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::ffi::CString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// The argument that makes the program a step's process; the binary must hand it to [`super::child_main`].
 pub const RUN_ARGUMENT: &str = "__run";
 
-/// Docker's size of `/dev/shm`.
-const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 /// Bytes read from a step at once.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes that a report of failure may have.
@@ -52,7 +49,7 @@ impl Runner {
     /// Takes another program, which must treat [`RUN_ARGUMENT`] as this one does.
     pub fn with_executable(path: &Path) -> io::Result<Runner> {
         let mut program = std::fs::File::open(path)?;
-        let executable = sealed_memory(c"cooper", |copy| io::copy(&mut program, copy).map(drop))?;
+        let executable = sealed_program(c"cooper", |copy| io::copy(&mut program, copy).map(drop))?;
         Ok(Runner { executable })
     }
 
@@ -122,7 +119,8 @@ impl Runner {
     }
 }
 
-fn io_error(stage: &'static str) -> impl Fn(io::Error) -> RunError {
+/// Names what the builder was doing.
+pub(super) fn io_error(stage: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::Io { stage, source }
 }
 
@@ -302,167 +300,4 @@ fn failed(
         return Ok(ExitStatus::Code(if not_found { 127 } else { 126 }));
     }
     Err(RunError::Setup { stage: failure.stage, detail: failure.detail, source })
-}
-
-/// The specification for the step's process and the descriptors that go with it.
-struct Request {
-    sealed: OwnedFd,
-    keep: Vec<RawFd>,
-    _mounts: Vec<OwnedFd>,
-}
-
-impl Request {
-    fn new(spec: &RunSpec<'_>, user: &User, failure: RawFd) -> Result<Request, RunError> {
-        let mut pool = Pool::default();
-        let mut mounts = Vec::new();
-        let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
-        let list = spec.mounts.iter().map(|mount| mount_of(mount, &mut pool, &mut mounts));
-        let mut list = list.collect::<Result<Vec<_>, _>>()?;
-        list.splice(0..0, network_files(spec, &mut pool)?);
-        let wire = wire::Spec {
-            root: root.as_raw_fd(),
-            argv: arguments(spec, &mut pool)?,
-            env: environment(spec, user, &mut pool)?,
-            cwd: pool.put(spec.cwd.as_os_str().as_bytes()),
-            uid: user.uid,
-            gid: user.gid,
-            groups: user.groups.clone(),
-            mounts: list,
-            has_own_network: spec.network == Network::None,
-            hostname: pool.put(spec.hostname.as_bytes()),
-            shm_size_bytes: spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
-            limits: limits(&spec.ulimits)?,
-            is_insecure: spec.is_insecure,
-            has_stdin: spec.stdin.is_some(),
-            failure,
-        };
-        mounts.push(root);
-        let sealed = wire::write(&wire, &pool).map_err(io_error("write the specification"))?;
-        let mut keep: Vec<RawFd> = mounts.iter().map(AsRawFd::as_raw_fd).collect();
-        keep.extend([sealed.as_raw_fd(), failure]);
-        Ok(Request { sealed, keep, _mounts: mounts })
-    }
-}
-
-/// Returns a mount attached nowhere for what `source` stands for.
-///
-/// Before Linux 6.15 a mount that is attached nowhere cannot be cloned; it is then handed over itself.
-fn detached(source: BorrowedFd<'_>, is_recursive: bool, read_only: bool) -> io::Result<OwnedFd> {
-    let mount = match clone_mount(source, is_recursive) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => source.try_clone_to_owned()?,
-        result => result?,
-    };
-    if read_only {
-        set_attributes(mount.as_fd(), Attributes::MOUNT_ATTR_RDONLY, is_recursive)?;
-    }
-    Ok(mount)
-}
-
-fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Result<wire::Mount, RunError> {
-    let target = pool.put(mount.target().as_os_str().as_bytes());
-    Ok(match mount {
-        MountSpec::Bind { source, read_only, is_recursive, .. } => {
-            let fd = detached(source.as_fd(), *is_recursive, *read_only).map_err(io_error("clone a mount"))?;
-            held.push(fd);
-            let mount = held[held.len() - 1].as_raw_fd();
-            wire::Mount::Attach { mount, source: None, target, read_only: false }
-        }
-        MountSpec::Overlay { mount, source, read_only, .. } => {
-            held.push(mount.try_clone().map_err(io_error("duplicate a descriptor"))?);
-            let mount = held[held.len() - 1].as_raw_fd();
-            let part = (source != Path::new("/")).then(|| pool.put(source.as_os_str().as_bytes()));
-            wire::Mount::Attach { mount, source: part, target, read_only: *read_only }
-        }
-        MountSpec::Tmpfs { size_bytes, mode, .. } => {
-            wire::Mount::Tmpfs { target, size_bytes: *size_bytes, mode: *mode }
-        }
-        MountSpec::File { content, mode, uid, gid, .. } => {
-            wire::Mount::File { target, content: pool.put(content), mode: *mode, uid: *uid, gid: *gid, read_only: true }
-        }
-    })
-}
-
-/// Returns `/etc/resolv.conf` and `/etc/hosts`.
-///
-/// A step uses the machine's network or none, so a resolver at 127.0.0.53 is as reachable as from the builder.
-fn network_files(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<[wire::Mount; 2], RunError> {
-    const RESOLV_CONF_LIMIT_BYTES: u64 = 1 << 20;
-    let mut resolv_conf = Vec::new();
-    if let Ok(file) = std::fs::File::open("/etc/resolv.conf") {
-        file.take(RESOLV_CONF_LIMIT_BYTES)
-            .read_to_end(&mut resolv_conf)
-            .map_err(io_error("read `/etc/resolv.conf`"))?;
-    }
-    let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", spec.hostname);
-    for (name, address) in &spec.extra_hosts {
-        if name.contains(char::is_whitespace) || address.contains(char::is_whitespace) {
-            return Err(RunError::Host(format!("{name}:{address}")));
-        }
-        hosts.push_str(&format!("{address}\t{name}\n"));
-    }
-    let mut file = |path: &str, content: &[u8]| wire::Mount::File {
-        target: pool.put(path.as_bytes()),
-        content: pool.put(content),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        // As in Docker: `echo >> /etc/hosts` is common, and is thrown away.
-        read_only: false,
-    };
-    Ok([file("/etc/resolv.conf", &resolv_conf), file("/etc/hosts", hosts.as_bytes())])
-}
-
-fn arguments(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<Vec<Bytes>, RunError> {
-    if spec.argv.is_empty() {
-        return Err(RunError::NoCommand);
-    }
-    let without_nul = |argument: &std::ffi::OsString| !argument.as_bytes().contains(&0);
-    if !spec.argv.iter().all(without_nul) {
-        return Err(RunError::Nul("the command"));
-    }
-    Ok(spec.argv.iter().map(|argument| pool.put(argument.as_bytes())).collect())
-}
-
-fn environment(spec: &RunSpec<'_>, user: &User, pool: &mut Pool) -> Result<Vec<Bytes>, RunError> {
-    let has_home = spec.env.iter().any(|(name, _)| name == "HOME");
-    let home = (!has_home).then(|| ("HOME".into(), user.home.clone().into()));
-    let mut list = Vec::with_capacity(spec.env.len() + 1);
-    for (name, value) in spec.env.iter().chain(&home) {
-        let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
-        if entry.contains(&0) {
-            return Err(RunError::Nul("the environment"));
-        }
-        list.push(pool.put(&entry));
-    }
-    Ok(list)
-}
-
-fn limits(ulimits: &[(String, u64, u64)]) -> Result<Vec<(u32, u64, u64)>, RunError> {
-    let number = |name: &str| {
-        Some(match name {
-            "core" => libc::RLIMIT_CORE,
-            "cpu" => libc::RLIMIT_CPU,
-            "data" => libc::RLIMIT_DATA,
-            "fsize" => libc::RLIMIT_FSIZE,
-            "locks" => libc::RLIMIT_LOCKS,
-            "memlock" => libc::RLIMIT_MEMLOCK,
-            "msgqueue" => libc::RLIMIT_MSGQUEUE,
-            "nice" => libc::RLIMIT_NICE,
-            "nofile" => libc::RLIMIT_NOFILE,
-            "nproc" => libc::RLIMIT_NPROC,
-            "rss" => libc::RLIMIT_RSS,
-            "rtprio" => libc::RLIMIT_RTPRIO,
-            "rttime" => libc::RLIMIT_RTTIME,
-            "sigpending" => libc::RLIMIT_SIGPENDING,
-            "stack" => libc::RLIMIT_STACK,
-            _ => return None,
-        })
-    };
-    ulimits
-        .iter()
-        .map(|(name, soft, hard)| {
-            let resource = number(name).ok_or_else(|| RunError::Limit(name.clone()))?;
-            Ok((resource, *soft, *hard))
-        })
-        .collect()
 }

@@ -18,6 +18,7 @@ pub const LAYER_LIMIT: usize = 500;
 
 /// Stacks `lower` (the top layer first) and the writable `upper`; `work` is an empty directory beside `upper`.
 ///
+/// `work` serves one mount: the kernel marks it, and refuses it afterwards.
 /// An empty `lower` gives a file system that holds `upper` alone.
 pub fn mount(lower: &[PathBuf], upper: &Path, work: &Path, form: OverlayForm) -> io::Result<Mounted> {
     let empty;
@@ -88,6 +89,9 @@ fn stack_options(lower: &[FsOption<'_>], writable: Option<&[OwnedFd; 2]>, form: 
         options.extend([FsOption::Value("upperdir", upper), FsOption::Value("workdir", work)]);
         // The upper directory must be readable as a diff: no redirects, no files of metadata alone.
         options.extend([FsOption::Value("index", "off"), FsOption::Value("xino", "off")]);
+        // Or the end of the mount would write the whole disk out.  An upper directory of a build that was killed is
+        // thrown away, and what is kept is synced by who keeps it.
+        options.push(FsOption::Flag("volatile"));
     }
     options.extend([FsOption::Value("redirect_dir", "off"), FsOption::Value("metacopy", "off")]);
     if form == OverlayForm::User {
@@ -95,9 +99,14 @@ fn stack_options(lower: &[FsOption<'_>], writable: Option<&[OwnedFd; 2]>, form: 
     }
     let attributes = if writable.is_some() { Attributes::empty() } else { Attributes::MOUNT_ATTR_RDONLY };
     match new_mount("overlay", &options, attributes) {
-        Err(error) if form == OverlayForm::User && error.raw_os_error() == Some(libc::EINVAL) => {
-            // `userxattr` implies both, and some kernels refuse to hear it again.
-            options.retain(|option| !matches!(option, FsOption::Value("redirect_dir" | "metacopy", _)));
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            options.retain(|option| match (form, option) {
+                // Linux 5.10 and later.
+                (OverlayForm::Trusted, FsOption::Flag("volatile")) => false,
+                // `userxattr` implies both, and some kernels refuse to hear it again.
+                (OverlayForm::User, FsOption::Value("redirect_dir" | "metacopy", _)) => false,
+                _ => true,
+            });
             new_mount("overlay", &options, attributes).map_err(|_| error)
         }
         result => result,
@@ -160,8 +169,6 @@ fn try_overlay(directory: &Path, form: OverlayForm) -> io::Result<()> {
         rustix::fs::Mode::from_raw_mode(0o600),
     );
     drop(mounted);
-    // The kernel leaves `work/work` with mode 0.
-    let _ = std::fs::remove_dir(work.join("work"));
     made.map(drop)
 }
 

@@ -241,15 +241,30 @@ pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Returns a sealed file in memory with this content, readable from its start.
+/// Returns a sealed file in memory with this content, readable from its start; not executable.
 pub fn sealed_memory(name: &CStr, fill: impl FnOnce(&mut std::fs::File) -> io::Result<()>) -> io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    seal(rustix::fs::memfd_create(name, flags)?, fill)
+}
+
+/// Returns a sealed program in memory.
+pub fn sealed_program(name: &CStr, fill: impl FnOnce(&mut std::fs::File) -> io::Result<()>) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Before Linux 6.3 the flag is unknown and every such file is executable; since then `vm.memfd_noexec` may say
+    // otherwise for files without it.
+    let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC) {
+        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create(name, flags)?,
+        result => result?,
+    };
+    seal(fd, fill)
+}
+
+fn seal(fd: OwnedFd, fill: impl FnOnce(&mut std::fs::File) -> io::Result<()>) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(fd);
     fill(&mut file)?;
     file.flush()?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file.into())
 }
 

@@ -78,7 +78,9 @@ fn what_is_written_and_removed_is_in_the_upper_directory() {
     drop(mounted);
     use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::symlink_metadata(upper.join("f0")).unwrap().rdev(), 0);
-    let empty = mount(&[], &upper, &work, form);
+    assert!(mount(&lower, &upper, &work, form).is_err(), "a work directory serves once");
+    fs::create_dir(directory.path().join("second")).unwrap();
+    let empty = mount(&[], &upper, &directory.path().join("second"), form);
     assert!(empty.is_ok(), "{empty:?}");
 }
 
