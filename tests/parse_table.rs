@@ -228,3 +228,30 @@ fn parsing_agrees_with_buildkit() {
     assert_eq!(rows.len(), 263);
     assert!(found.is_empty(), "{} rows differ:\n{}", found.len(), found.join("\n"));
 }
+
+#[test]
+fn findings_agree_with_buildkit() {
+    const RECORDED: [&str; 3] = ["FromAsCasing", "MaintainerDeprecated", "StageNameCasing"];
+    let table: Value = serde_json::from_str(include_str!("data/parse.json")).unwrap();
+    let mut count = 0;
+    for row in table["rows"].as_array().unwrap() {
+        // The table was recorded with every rule on.
+        let text = row["text"].as_str().unwrap().replace("# check=", "# other=");
+        let Ok(parsed) = cooper::dockerfile::parse("Dockerfile", text.as_bytes()) else { continue };
+        let mut ours: Vec<String> = parsed
+            .warnings
+            .iter()
+            .filter(|finding| RECORDED.contains(&finding.rule.unwrap()))
+            .map(|finding| {
+                let place = finding.place.as_ref().unwrap();
+                format!("{} {}", place.source.line_column(place.span.start).0, finding.rule.unwrap())
+            })
+            .collect();
+        let mut theirs = strings(&row["warnings"]);
+        ours.sort();
+        theirs.sort();
+        assert_eq!(ours, theirs, "{}", row["file"]);
+        count += theirs.len();
+    }
+    assert!(count > 10, "only {count} findings were compared");
+}

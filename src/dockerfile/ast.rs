@@ -57,7 +57,8 @@ pub struct Instruction {
     /// The logical line: continuations joined, comments in between dropped, the keyword in upper case, heredoc bodies
     /// not included.  For progress lines and for the history.
     pub text: String,
-    /// Comment lines directly above (without `#`), for `--call=outline`.
+    /// Comment lines above (without `#`), blank lines between them left out; an empty comment cuts off those above it.
+    /// For `--call=outline` and for `# check=` of one instruction.
     pub comments: Vec<String>,
     /// What it says.
     pub kind: Kind,

@@ -18,6 +18,8 @@ pub(super) struct Mode {
     pub(super) keep_unset: bool,
     /// Quotes mean nothing.
     pub(super) quotes_are_plain: bool,
+    /// The words are wanted, not only the text.
+    pub(super) splits: bool,
 }
 
 /// The state of a walk.
@@ -103,7 +105,7 @@ impl<'a> Lexer<'a> {
             match c {
                 '$' => {
                     let value = self.dollar()?;
-                    value.chars().for_each(|c| self.add(&mut words, c));
+                    self.add(&mut words, &value);
                     append(&mut result, &value)?;
                 }
                 '<' => {
@@ -130,8 +132,9 @@ impl<'a> Lexer<'a> {
         let Some(c) = self.next() else { return Ok(()) };
         let mut buffer = [0; 4];
         if c != self.escape {
-            self.add(words, c);
-            return append(result, c.encode_utf8(&mut buffer));
+            let plain = c.encode_utf8(&mut buffer);
+            self.add(words, plain);
+            return append(result, plain);
         }
         if self.mode.keep_escapes {
             let escape = c.encode_utf8(&mut buffer);
@@ -144,21 +147,28 @@ impl<'a> Lexer<'a> {
         append(result, escaped)
     }
 
-    /// Adds a character to the word under way; white space ends the word.
-    fn add(&mut self, words: &mut Words, c: char) {
-        if !c.is_whitespace() {
-            self.word.push(c);
-            words.in_word = true;
-        } else if words.in_word && !self.word.is_empty() {
-            words.done.push(std::mem::take(&mut self.word));
-            words.in_word = false;
+    /// Adds text to the word under way; white space ends the word.
+    fn add(&mut self, words: &mut Words, text: &str) {
+        if !self.mode.splits {
+            return;
+        }
+        for c in text.chars() {
+            if !c.is_whitespace() {
+                self.word.push(c);
+                words.in_word = true;
+            } else if words.in_word && !self.word.is_empty() {
+                words.done.push(std::mem::take(&mut self.word));
+                words.in_word = false;
+            }
         }
     }
 
     /// Adds quoted text to the word under way.
     fn add_raw(&mut self, words: &mut Words, text: &str) {
-        self.word.push_str(text);
-        words.in_word = true;
+        if self.mode.splits {
+            self.word.push_str(text);
+            words.in_word = true;
+        }
     }
 
     fn finish(&mut self, mut words: Words) -> Vec<String> {

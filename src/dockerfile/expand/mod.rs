@@ -112,7 +112,8 @@ impl<'a> Expander<'a> {
     /// # Errors
     /// See [`ExpandError`].
     pub fn words(&self, text: &str) -> Result<Vec<String>, ExpandError> {
-        let mut lexer = Lexer::new(text, self.escape, Mode::default(), self.lookup);
+        let mode = Mode { splits: true, ..Mode::default() };
+        let mut lexer = Lexer::new(text, self.escape, mode, self.lookup);
         lexer.run().map(|(_, words)| words)
     }
 
@@ -137,7 +138,7 @@ impl<'a> Expander<'a> {
 
 /// Splits a line as a shell would, nothing expanded, quotes and escapes kept; no words if it cannot be split.
 pub(super) fn shell_words(line: &str) -> Vec<String> {
-    let mode = Mode { keep_quotes: true, keep_escapes: true, keep_unset: true, quotes_are_plain: false };
+    let mode = Mode { keep_quotes: true, keep_escapes: true, keep_unset: true, quotes_are_plain: false, splits: true };
     Lexer::new(line, '\\', mode, &|_| None).run().map(|(_, words)| words).unwrap_or_default()
 }
 
@@ -145,7 +146,7 @@ pub(super) fn shell_words(line: &str) -> Vec<String> {
 ///
 /// `None` when it is not exactly one word.
 pub(super) fn heredoc_name(word: &str) -> Option<(String, bool)> {
-    let mode = Mode { keep_unset: true, ..Mode::default() };
+    let mode = Mode { keep_unset: true, splits: true, ..Mode::default() };
     let mut words = Lexer::new(word, '\\', mode, &|_| None).run().ok()?.1;
     let raw_mode = Mode { keep_quotes: true, ..mode };
     let raw = Lexer::new(word, '\\', raw_mode, &|_| None).run().ok()?.1;

@@ -1,11 +1,99 @@
-//! placeholder
-use super::ast::{Dockerfile, Word};
-use crate::diag::{Diagnostic, Span};
-#[derive(Debug, Default)]
-pub(super) struct LineFacts {
-    pub(super) empty_continuations: Vec<Span>,
-    pub(super) as_words: Vec<Option<Word>>,
+//! Lint rules that need nothing but the text; names and meaning are those of BuildKit's build checks.
+//!
+//! Rules over the whole file run when it is parsed.  Rules over the instructions of one stage are for the planner to
+//! call ([`stage`]), as stages that a build does not need are not looked at.  Rules that need values of variables or
+//! facts about images live in the planner.
+
+mod checks;
+mod file;
+mod stage;
+
+pub use checks::{Checks, ChecksError, RuleSet};
+pub(super) use file::{LineFacts, parsed};
+pub use stage::stage;
+
+use super::ast::Instruction;
+use crate::diag::{Diagnostic, Source, Span};
+use std::sync::Arc;
+
+/// Where the rules are described.
+const RULES_URL: &str = "https://docs.docker.com/reference/build-checks/";
+
+/// A lint rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rule {
+    /// The name, as in `# check=skip=`.
+    name: &'static str,
+    /// Whether it runs only when asked for.
+    is_experimental: bool,
 }
-pub(super) fn parsed(_d: &Dockerfile, _f: &LineFacts) -> Vec<Diagnostic> {
-    Vec::new()
+
+impl Rule {
+    const fn new(name: &'static str) -> Rule {
+        Rule { name, is_experimental: false }
+    }
 }
+
+/// Returns the address of the description of the rule with this name.
+pub fn rule_url(name: &str) -> String {
+    let mut url = RULES_URL.to_owned();
+    // Each run of capitals starts a word: `JSONArgsRecommended` is `json-args-recommended`.
+    let letters: Vec<char> = name.chars().collect();
+    for (at, letter) in letters.iter().enumerate() {
+        let starts_word = letter.is_uppercase()
+            && at > 0
+            && (letters[at - 1].is_lowercase() || letters.get(at + 1).is_some_and(|next| next.is_lowercase()));
+        url.extend(starts_word.then_some('-'));
+        url.push(letter.to_ascii_lowercase());
+    }
+    url.push('/');
+    url
+}
+
+/// The most findings that are kept of one run: a file can hold millions.
+const MAX_FINDINGS: usize = 1000;
+
+/// Findings under way, with the checks that decide which of them count.
+struct Findings<'a> {
+    source: &'a Arc<Source>,
+    checks: &'a Checks,
+    /// The checks of the instruction last looked at, and where it starts: one may have many findings and comments.
+    of_instruction: Option<(usize, Checks)>,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a> Findings<'a> {
+    fn new(source: &'a Arc<Source>, checks: &'a Checks) -> Findings<'a> {
+        Findings { source, checks, of_instruction: None, found: Vec::new() }
+    }
+
+    /// Adds a finding about the file, unless the rule is skipped.
+    fn add(&mut self, rule: Rule, span: Span, message: String, label: String) {
+        if self.checks.allow(rule.name, rule.is_experimental) {
+            self.push(rule, span, message, label);
+        }
+    }
+
+    /// Adds a finding about an instruction, unless the file or the comments above the instruction skip the rule.
+    fn add_to(&mut self, instruction: &Instruction, rule: Rule, span: Span, message: String, label: String) {
+        let start = instruction.span.start;
+        if self.of_instruction.as_ref().is_none_or(|(of, _)| *of != start) {
+            self.of_instruction = Some((start, self.checks.with_comments(&instruction.comments)));
+        }
+        let checks = self.of_instruction.as_ref().map_or(self.checks, |(_, checks)| checks);
+        if checks.allow(rule.name, rule.is_experimental) {
+            self.push(rule, span, message, label);
+        }
+    }
+
+    fn push(&mut self, rule: Rule, span: Span, message: String, label: String) {
+        if self.found.len() < MAX_FINDINGS {
+            let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
+            finding.rule = Some(rule.name);
+            self.found.push(finding);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

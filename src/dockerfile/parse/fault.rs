@@ -1,6 +1,6 @@
 //! An error of the parser, before the text it points into is attached.
 
-use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
+use crate::diag::{Diagnostic, Exit, Source, Span};
 use std::sync::Arc;
 
 /// What the parser refuses, and where.
@@ -31,18 +31,6 @@ impl Fault {
     pub(super) fn hint(mut self: Box<Fault>, hint: impl Into<String>) -> Box<Fault> {
         self.hints.push(hint.into());
         self
-    }
-
-    /// Labels the place with the nearest of the words that would have been right.
-    pub(super) fn nearest<'a>(
-        self: Box<Fault>,
-        word: &str,
-        candidates: impl IntoIterator<Item = &'a str>,
-    ) -> Box<Fault> {
-        match nearest(word, candidates) {
-            Some(best) => self.label(format!("did you mean `{best}`?")),
-            None => self,
-        }
     }
 
     /// Returns the diagnostic for the user.

@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, Result};
 use super::words::FlagWord;
-use crate::diag::Span;
+use crate::diag::{Span, nearest};
 use crate::dockerfile::ast::{Spanned, Word};
 
 /// What a flag takes.
@@ -43,7 +43,10 @@ impl Flags {
         let name = flag.trim_start_matches("--");
         let Some((name, kind)) = table.iter().find(|(known, _)| flag.strip_prefix("--") == Some(known)) else {
             let fault = Fault::new(flag_span(word, flag), format!("unknown flag: `{flag}`"));
-            return Err(fault.nearest(name, table.iter().map(|(known, _)| *known)));
+            return Err(match nearest(name, table.iter().map(|(known, _)| *known)) {
+                Some(best) => fault.label(format!("did you mean `--{best}`?")),
+                None => fault,
+            });
         };
         if *kind != FlagKind::Texts && self.given.iter().any(|(given, _)| given == name) {
             return Err(Fault::new(word.span, format!("duplicate flag specified: `{flag}`")));

@@ -126,8 +126,11 @@ fn from(statement: &Statement<'_>) -> Result<FromParts> {
         [] => return Err(statement.missing("FROM requires either one or three arguments")),
         [_, rest @ ..] => {
             let span = rest.iter().fold(rest[0].span(), |span, part| span.join(part.span()));
-            return Err(Fault::new(span, "FROM requires either one or three arguments")
-                .hint("write `FROM image` or `FROM image AS name`"));
+            let hint = match rest.iter().find(|part| part.text().starts_with('#')) {
+                Some(_) => "put the comment on a line of its own: behind an instruction `#` starts none",
+                None => "write `FROM image` or `FROM image AS name`",
+            };
+            return Err(Fault::new(span, "FROM requires either one or three arguments").hint(hint));
         }
     };
     if let Some((_, name)) = name.filter(|(_, name)| !is_stage_name(name.text())) {

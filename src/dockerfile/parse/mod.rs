@@ -56,11 +56,17 @@ pub fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Parsed, Diagnostic
     let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let source = Source::new(name, text);
     let (dockerfile, facts) = dockerfile(&source).map_err(|fault| fault.into_diagnostic(&source))?;
-    let warnings = lint::parsed(&dockerfile, &facts);
+    let checks = lint::Checks::of(&dockerfile).map_err(|error| {
+        let span = dockerfile.check.as_ref().map_or(Span::default(), |check| check.span);
+        Diagnostic::error(Exit::Usage, error.to_string()).at(&source, span)
+    })?;
+    let warnings = lint::parsed(&dockerfile, &facts, &checks);
     Ok(Parsed { dockerfile, warnings })
 }
 
 /// Parses an `ONBUILD` trigger of a base image's config; here documents may follow on further lines.
+///
+/// The spans of the result point into `text`.  The escape character is always `\`, whatever the Dockerfile had.
 ///
 /// # Errors
 /// As [`parse`]; also when it is not one instruction, or one that a trigger may not be (`FROM`, `ONBUILD`,

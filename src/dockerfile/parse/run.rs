@@ -4,6 +4,7 @@ use super::fault::{Fault, Result};
 use super::flags::{FlagKind, Flags, Table};
 use super::heredoc::Captured;
 use super::statement::Statement;
+use crate::diag::nearest;
 use crate::dockerfile::ast::{Command, Kind, Run, Word};
 use crate::dockerfile::mount;
 
@@ -73,7 +74,11 @@ fn one_of(what: &str, value: &Word, known: &[&'static str]) -> Result<()> {
         return Ok(());
     }
     let fault = Fault::new(value.span, format!("invalid {what}: `{}`", value.node));
-    Err(fault.nearest(&value.node, known.iter().copied()).hint(format!("use one of: {}", known.join(", "))))
+    let fault = fault.hint(format!("use one of: {}", known.join(", ")));
+    Err(match nearest(&value.node, known.iter().copied()) {
+        Some(best) => fault.label(format!("did you mean `{best}`?")),
+        None => fault,
+    })
 }
 
 fn refused(value: &Word, error: &mount::MountError) -> Box<Fault> {

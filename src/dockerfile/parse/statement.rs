@@ -3,6 +3,7 @@
 use super::fault::{Fault, Result};
 use super::logical::Part;
 use super::words::{FlagWord, json_array, split_flags};
+use crate::diag::nearest;
 use crate::dockerfile::ast::Word;
 
 /// The keywords of all instructions.
@@ -76,5 +77,11 @@ fn has_json_form(name: &str) -> bool {
 
 fn unknown(keyword: Part<'_>) -> Box<Fault> {
     let word = keyword.text();
-    Fault::new(keyword.span(), format!("unknown instruction: `{word}`")).nearest(word, KEYWORDS)
+    let fault = Fault::new(keyword.span(), format!("unknown instruction: `{word}`"));
+    match nearest(word, KEYWORDS) {
+        Some(best) => fault.label(format!("did you mean `{best}`?")),
+        None => {
+            fault.hint("if this line belongs to the instruction above, end the line above with the escape character")
+        }
+    }
 }

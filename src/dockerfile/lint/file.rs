@@ -1,0 +1,137 @@
+//! Rules over the whole file.
+
+use super::{Checks, Findings, Rule};
+use crate::diag::{Diagnostic, Span};
+use crate::dockerfile::ast::{Dockerfile, Instruction, Kind, Stage, Word};
+use std::collections::HashSet;
+
+const STAGE_NAME_CASING: Rule = Rule::new("StageNameCasing");
+const FROM_AS_CASING: Rule = Rule::new("FromAsCasing");
+const NO_EMPTY_CONTINUATION: Rule = Rule::new("NoEmptyContinuation");
+const CONSISTENT_INSTRUCTION_CASING: Rule = Rule::new("ConsistentInstructionCasing");
+const DUPLICATE_STAGE_NAME: Rule = Rule::new("DuplicateStageName");
+const RESERVED_STAGE_NAME: Rule = Rule::new("ReservedStageName");
+const MAINTAINER_DEPRECATED: Rule = Rule::new("MaintainerDeprecated");
+const INVALID_DEFINITION_DESCRIPTION: Rule = Rule { name: "InvalidDefinitionDescription", is_experimental: true };
+
+/// Names that mean something else behind `--from`.
+const RESERVED_NAMES: [&str; 2] = ["context", "scratch"];
+
+/// What only the lines know and the syntax tree does not.
+#[derive(Debug, Default)]
+pub(in crate::dockerfile) struct LineFacts {
+    /// The first empty line in each continued line that has one.
+    pub(in crate::dockerfile) empty_continuations: Vec<Span>,
+    /// The `AS` of each stage.
+    pub(in crate::dockerfile) as_words: Vec<Option<Word>>,
+}
+
+/// Returns what the rules over the whole file find, in the order of the file.
+pub(in crate::dockerfile) fn parsed(dockerfile: &Dockerfile, facts: &LineFacts, checks: &Checks) -> Vec<Diagnostic> {
+    let mut findings = Findings::new(&dockerfile.source, checks);
+    for span in &facts.empty_continuations {
+        let message = "empty line in a continued instruction".to_owned();
+        findings.add(NO_EMPTY_CONTINUATION, *span, message, "will become an error in a future version".to_owned());
+    }
+    stage_names(dockerfile, &mut findings);
+    keyword_casing(dockerfile, &mut findings);
+    for (stage, as_word) in dockerfile.stages.iter().zip(&facts.as_words) {
+        from(stage, as_word.as_ref(), &mut findings);
+    }
+    for instruction in instructions(dockerfile) {
+        one_instruction(instruction, &mut findings);
+    }
+    let mut found = findings.found;
+    found.sort_by_key(|finding| finding.place.as_ref().map(|place| place.span.start));
+    found
+}
+
+/// Returns all instructions but the `FROM`s.
+fn instructions(dockerfile: &Dockerfile) -> impl Iterator<Item = &Instruction> {
+    dockerfile.global_args.iter().chain(dockerfile.stages.iter().flat_map(|stage| &stage.instructions))
+}
+
+fn stage_names(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
+    let mut seen = HashSet::new();
+    for name in dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref()) {
+        let lower = name.node.to_ascii_lowercase();
+        if RESERVED_NAMES.contains(&lower.as_str()) {
+            let message = format!("stage name `{lower}` is reserved");
+            findings.add(RESERVED_STAGE_NAME, name.span, message, "choose another name".to_owned());
+        }
+        if !seen.insert(lower.clone()) {
+            let message = format!("duplicate stage name `{lower}`");
+            findings.add(DUPLICATE_STAGE_NAME, name.span, message, "a stage above has this name".to_owned());
+        }
+    }
+}
+
+/// Every keyword is to be written as most of them are.
+fn keyword_casing(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
+    let staged = dockerfile.stages.iter();
+    let keywords: Vec<&Word> = staged
+        .flat_map(|stage| std::iter::once(&stage.from).chain(&stage.instructions))
+        .map(|instruction| &instruction.keyword)
+        .collect();
+    let lower = keywords.iter().filter(|keyword| !keyword.node.contains(|c: char| c.is_ascii_uppercase())).count();
+    let upper = keywords.iter().filter(|keyword| !keyword.node.contains(|c: char| c.is_ascii_lowercase())).count();
+    for keyword in keywords {
+        let (right, casing) = if lower > upper {
+            (keyword.node.to_ascii_lowercase(), "lower")
+        } else {
+            (keyword.node.to_ascii_uppercase(), "upper")
+        };
+        if keyword.node != right {
+            let message = format!("`{}` is not in {casing} case as most instructions are", keyword.node);
+            findings.add(CONSISTENT_INSTRUCTION_CASING, keyword.span, message, format!("write `{right}`"));
+        }
+    }
+}
+
+fn from(stage: &Stage, as_word: Option<&Word>, findings: &mut Findings<'_>) {
+    let (Some(name), Some(as_word)) = (&stage.name, as_word) else { return };
+    let lower = name.node.to_ascii_lowercase();
+    if name.node != lower {
+        let message = format!("stage name `{}` should be in lower case", name.node);
+        findings.add_to(&stage.from, STAGE_NAME_CASING, name.span, message, format!("write `{lower}`"));
+    }
+    let keyword = &stage.from.keyword.node;
+    let right = if *keyword == keyword.to_ascii_lowercase() {
+        Some("as")
+    } else {
+        (*keyword == keyword.to_ascii_uppercase()).then_some("AS")
+    };
+    if let Some(right) = right.filter(|right| *right != as_word.node) {
+        let message = format!("`{}` is not in the same case as `{keyword}`", as_word.node);
+        findings.add_to(&stage.from, FROM_AS_CASING, as_word.span, message, format!("write `{right}`"));
+    }
+    description(&stage.from, "stage", &[lower.as_str()], findings);
+}
+
+fn one_instruction(instruction: &Instruction, findings: &mut Findings<'_>) {
+    match &instruction.kind {
+        Kind::Maintainer(_) => {
+            let message = "MAINTAINER is deprecated".to_owned();
+            let label = "use `LABEL org.opencontainers.image.authors=` instead".to_owned();
+            findings.add_to(instruction, MAINTAINER_DEPRECATED, instruction.keyword.span, message, label);
+        }
+        Kind::Arg(definitions) => {
+            let names: Vec<&str> = definitions.iter().map(|definition| definition.name.node.as_str()).collect();
+            description(instruction, "argument", &names, findings);
+        }
+        _ => {}
+    }
+}
+
+/// The comment above a definition is to start with its name.
+fn description(instruction: &Instruction, what: &str, names: &[&str], findings: &mut Findings<'_>) {
+    let Some(last) = instruction.comments.last() else { return };
+    let described = last.split(' ').next().unwrap_or_default();
+    if names.contains(&described) {
+        return;
+    }
+    let name = if let [name] = names { name } else { "<name>" };
+    let message = format!("the comment above does not describe the {what}");
+    let label = format!("write `# {name} <description>`, or an empty comment line in between");
+    findings.add_to(instruction, INVALID_DEFINITION_DESCRIPTION, instruction.keyword.span, message, label);
+}
