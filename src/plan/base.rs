@@ -26,6 +26,7 @@ impl Planner<'_> {
                     let message = format!(
                         "Base image {name} was pulled with platform \"{actual}\", expected \"{platform}\" for current build"
                     );
+                    self.comments.clone_from(&self.stages[index].ast.from.comments);
                     self.lint("InvalidBaseImagePlatform", self.stages[index].ast.from.span, message);
                 }
                 Some(facts)
@@ -43,8 +44,17 @@ impl Planner<'_> {
         if let Err(message) = reference::check(name) {
             return Err(with_hint(self.error(span, format!("failed to parse stage name `{name}`")).note(message)));
         }
+        let wanted = (name.to_owned(), platform.clone());
+        if let Some(facts) = self.known_images.get(&wanted) {
+            return Ok(facts.clone());
+        }
         let source = self.source();
-        self.facts.image(ImageSource::Reference(name), platform).map_err(|error| with_hint(error.at(source, span)))
+        let facts = self
+            .facts
+            .image(ImageSource::Reference(name), platform)
+            .map_err(|error| with_hint(error.at(source, span)))?;
+        self.known_images.insert(wanted, facts.clone());
+        Ok(facts)
     }
 
     fn stage_hint(&self, name: &str) -> Option<String> {

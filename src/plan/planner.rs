@@ -5,7 +5,7 @@
 //! the order of the file.
 
 use super::args::{self, Globals};
-use super::graph::{Graph, HistoryItem, Op, SourceRef, Step, StepId, Target};
+use super::graph::{Graph, HistoryItem, ImageFacts, Op, SourceRef, Step, StepId, Target};
 use super::label::Progress;
 use super::stages::{Origin, StageNode};
 use super::state::State;
@@ -13,8 +13,10 @@ use super::words::Words;
 use super::{Facts, Options, Planned};
 use crate::diag::{Diagnostic, Place};
 use crate::dockerfile::ast::Dockerfile;
+use crate::dockerfile::lint::{self, Checks};
 use crate::image::{Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Everything that planning one Dockerfile for one platform needs.
 pub(super) struct Planner<'a> {
@@ -32,10 +34,16 @@ pub(super) struct Planner<'a> {
     pub(super) states: Vec<Option<State>>,
     /// What stands for images and contexts that `--from` names.
     pub(super) outside: HashMap<Origin, SourceRef>,
+    /// Images that were asked for, by name and platform.
+    pub(super) known_images: HashMap<(String, Platform), Arc<ImageFacts>>,
     /// The step of an image, by its manifest.
     pub(super) images: HashMap<Digest, StepId>,
     pub(super) graph: Graph,
     pub(super) warnings: Vec<Diagnostic>,
+    /// Which lint rules count.
+    pub(super) checks: Checks,
+    /// Comments above the instruction at hand, which may skip rules.
+    pub(super) comments: Vec<String>,
     /// Variables that the instruction being lowered uses and nothing defines.
     pub(super) undefined: BTreeSet<String>,
 }
@@ -70,9 +78,12 @@ impl<'a> Planner<'a> {
             by_name: HashMap::new(),
             states: Vec::new(),
             outside: HashMap::new(),
+            known_images: HashMap::new(),
             images: HashMap::new(),
             graph: Graph::default(),
             warnings,
+            checks: super::warn::checks(dockerfile, options)?,
+            comments: Vec::new(),
             undefined: BTreeSet::new(),
         };
         planner.name_stages()?;
@@ -99,6 +110,8 @@ impl<'a> Planner<'a> {
         let mut progress = Progress::of(&self.stages[index]);
         let mut state = self.base_state(index, &mut progress)?;
         if self.stages[index].replaced_by.is_none() {
+            let has_shell = !state.config.config.shell.is_empty();
+            self.warnings.extend(lint::stage(self.dockerfile, self.stages[index].ast, &self.checks, has_shell));
             for command in std::mem::take(&mut self.stages[index].commands) {
                 progress.is_trigger = command.is_trigger;
                 self.lower(index, &command, &mut state, &mut progress)?;
@@ -146,7 +159,8 @@ impl<'a> Planner<'a> {
             history: state.history,
             epoch: self.globals.epoch,
         });
-        Ok(Planned { graph: self.graph, warnings: self.warnings })
+        self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
+        Ok(Planned { graph: self.graph, warnings: self.warnings, checks: self.checks })
     }
 
     /// Returns whether results found for the steps of a stage must not be used.

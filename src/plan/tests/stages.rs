@@ -154,3 +154,18 @@ fn one_image_used_twice_is_one_step() {
     let planned = plan_of("FROM busybox AS a\nRUN a\nFROM busybox\nCOPY --from=a /a /a\n");
     assert_eq!(planned.graph.steps.iter().filter(|step| matches!(step.op, Op::Image(_))).count(), 1);
 }
+
+#[test]
+fn a_long_chain_of_stages_is_planned() {
+    let mut text = "FROM busybox AS s0\n".to_owned();
+    (1..2_000).for_each(|n| text.push_str(&format!("FROM s{} AS s{n}\n", n - 1)));
+    text.push_str("RUN true\n");
+    assert_eq!(plan_of(&text).graph.steps.len(), 2);
+}
+
+#[test]
+fn an_image_is_asked_for_once() {
+    let mut bench = Bench::new();
+    bench.try_plan("FROM busybox AS a\nFROM busybox\nCOPY --from=a /a /a\nCOPY --from=busybox /b /b\n").unwrap();
+    assert_eq!(bench.world.asked, ["busybox"]);
+}
