@@ -98,12 +98,11 @@ impl<'a> Planner<'a> {
     fn lower_needed(&mut self) -> Result<(), Diagnostic> {
         self.check_entitlements()?;
         self.states = self.stages.iter().map(|_| None).collect();
-        for index in 0..self.stages.len() {
-            if self.stages[index].is_needed {
-                self.lower_stage(index)?;
-            }
-        }
-        Ok(())
+        // Stages that a context replaces depend on nothing, so that earlier stages may read them too.
+        let (replaced, own): (Vec<usize>, Vec<usize>) = (0..self.stages.len())
+            .filter(|&index| self.stages[index].is_needed)
+            .partition(|&index| self.stages[index].replaced_by.is_some());
+        replaced.into_iter().chain(own).try_for_each(|index| self.lower_stage(index))
     }
 
     fn lower_stage(&mut self, index: usize) -> Result<(), Diagnostic> {

@@ -320,6 +320,9 @@ impl<'a> Planner<'a> {
     }
 
     fn check_order(&self, index: usize, source: usize, command: &Command<'_>) -> Result<(), Diagnostic> {
+        if self.stages[source].replaced_by.is_some() {
+            return Ok(());
+        }
         let (this, other) = (&self.stages[index].title, &self.stages[source].title);
         if source == index {
             return Err(self.error(command.span(), format!("circular dependency detected on stage: {this}")));
