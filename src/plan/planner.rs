@@ -7,7 +7,7 @@
 use super::args::{self, Globals};
 use super::graph::{Graph, HistoryItem, ImageFacts, Op, SourceRef, Step, StepId, Target};
 use super::label::Progress;
-use super::stages::{Origin, StageNode};
+use super::stages::{Base, Origin, StageNode};
 use super::state::State;
 use super::words::Words;
 use super::{Facts, Options, Planned};
@@ -30,8 +30,12 @@ pub(super) struct Planner<'a> {
     pub(super) stages: Vec<StageNode<'a>>,
     /// The last stage of each name, in lower case.
     pub(super) by_name: HashMap<String, usize>,
-    /// The stages that have been lowered.
+    /// The stages that have been lowered, as long as a stage to come starts from them.
     pub(super) states: Vec<Option<State>>,
+    /// How many stages to come start from each stage; one more for the target.
+    pub(super) children: Vec<usize>,
+    /// The file systems of the stages that have been lowered.
+    pub(super) roots: Vec<Option<SourceRef>>,
     /// What stands for images and contexts that `--from` names.
     pub(super) outside: HashMap<Origin, SourceRef>,
     /// Images that were asked for, by name and platform.
@@ -77,6 +81,8 @@ impl<'a> Planner<'a> {
             stages: Vec::new(),
             by_name: HashMap::new(),
             states: Vec::new(),
+            children: Vec::new(),
+            roots: Vec::new(),
             outside: HashMap::new(),
             known_images: HashMap::new(),
             images: HashMap::new(),
@@ -91,13 +97,21 @@ impl<'a> Planner<'a> {
         planner.resolve_references()?;
         planner.need(target)?;
         planner.name_for_progress();
-        planner.lower_needed()?;
+        planner.lower_needed(target)?;
         planner.finish(target)
     }
 
-    fn lower_needed(&mut self) -> Result<(), Diagnostic> {
+    fn lower_needed(&mut self, target: usize) -> Result<(), Diagnostic> {
         self.check_entitlements()?;
         self.states = self.stages.iter().map(|_| None).collect();
+        self.roots = vec![None; self.stages.len()];
+        self.children = vec![0; self.stages.len()];
+        self.children[target] = 1;
+        for stage in self.stages.iter().filter(|stage| stage.is_needed && stage.replaced_by.is_none()) {
+            if let Base::Stage(base) = stage.base {
+                self.children[base] += 1;
+            }
+        }
         // Stages that a context replaces depend on nothing, so that earlier stages may read them too.
         let (replaced, own): (Vec<usize>, Vec<usize>) = (0..self.stages.len())
             .filter(|&index| self.stages[index].is_needed)
@@ -111,13 +125,23 @@ impl<'a> Planner<'a> {
         if self.stages[index].replaced_by.is_none() {
             let has_shell = !state.config.config.shell.is_empty();
             self.warnings.extend(lint::stage(self.dockerfile, self.stages[index].ast, &self.checks, has_shell));
+            self.warnings.truncate(super::warn::MAX_FINDINGS);
             for command in std::mem::take(&mut self.stages[index].commands) {
                 progress.is_trigger = command.is_trigger;
                 self.lower(index, &command, &mut state, &mut progress)?;
             }
         }
-        self.states[index] = Some(state);
+        self.roots[index] = Some(state.root.map_or(SourceRef::Scratch, SourceRef::Step));
+        self.states[index] = (self.children[index] > 0).then_some(state);
         Ok(())
+    }
+
+    /// Returns the state of a stage for a stage on top of it.
+    ///
+    /// The last one gets it without a copy: a long chain of stages must not keep as many copies of one history.
+    pub(super) fn inherit(&mut self, base: usize) -> Option<State> {
+        self.children[base] = self.children[base].saturating_sub(1);
+        if self.children[base] == 0 { self.states[base].take() } else { self.states[base].clone() }
     }
 
     /// Adds a step and returns its id.

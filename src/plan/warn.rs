@@ -13,7 +13,7 @@ const SECRET_WORDS: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
 /// How many findings are kept: nobody reads more, and a hostile Dockerfile could have any number.
-const MAX_FINDINGS: usize = 1_000;
+pub(super) const MAX_FINDINGS: usize = 1_000;
 
 /// Words that make such a name harmless.
 const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];

@@ -169,3 +169,9 @@ fn an_image_is_asked_for_once() {
     bench.try_plan("FROM busybox AS a\nFROM busybox\nCOPY --from=a /a /a\nCOPY --from=busybox /b /b\n").unwrap();
     assert_eq!(bench.world.asked, ["busybox"]);
 }
+
+#[test]
+fn two_stages_on_one_base_do_not_see_each_other() {
+    let text = "FROM busybox AS a\nENV A=1\nFROM a AS b\nENV B=1\nRUN b\nFROM a\nENV C=1\nCOPY --from=b / /\n";
+    assert_eq!(plan_of(text).config().env, [PATH, "A=1", "C=1"]);
+}
