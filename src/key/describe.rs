@@ -46,10 +46,8 @@ pub fn describe(step: &Step, inputs: &Inputs<'_>, out: &mut impl Manifest) {
     }
     for source in &inputs.sources {
         out.field("source", &source.key.0);
-        out.detail("source name", source.label.as_bytes());
-        for (path, digest) in source.files {
-            out.detail(&format!("file {path}"), digest);
-        }
+        out.source_name(&source.label);
+        source.files.iter().for_each(|(path, digest)| out.file(path, digest));
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Values longer than this are kept as their digest: the record is for comparing, not for reading.
 const MAX_VALUE_BYTES: usize = 256;
 
-/// How many digits of a digest are kept; they only have to differ.
-const DIGEST_DIGITS: usize = 16;
+/// How many bytes of a digest are kept; they only have to differ.
+const DIGEST_BYTES: usize = 8;
 
 /// Longest value that a reason quotes, in characters.
 const MAX_SHOWN: usize = 40;
@@ -38,38 +38,39 @@ impl Explainer {
         self.0
     }
 
-    fn push(&mut self, name: &str, value: &[u8]) {
-        let value = match std::str::from_utf8(value) {
-            Ok(_) if name.strip_prefix(ENV).is_some_and(is_secret_name) => masked(value),
-            Ok(text) if !is_raw(name) && text.len() <= MAX_VALUE_BYTES => text.to_owned(),
-            _ if is_raw(name) => hex::encode(value).chars().take(DIGEST_DIGITS).collect(),
-            _ => digest(value),
-        };
-        self.0.pairs.push((name.to_owned(), value));
+    fn push(&mut self, name: impl Into<String>, value: String) {
+        self.0.pairs.push((name.into(), value));
     }
 }
 
 impl Manifest for Explainer {
     fn field(&mut self, name: &str, value: &[u8]) {
+        let value = match std::str::from_utf8(value) {
+            _ if matches!(name, "base" | SOURCE) => short(value),
+            _ if name.strip_prefix(ENV).is_some_and(is_secret_name) => masked(value),
+            Ok(text) if text.len() <= MAX_VALUE_BYTES => text.to_owned(),
+            _ => format!("blake3:{}", short(blake3::hash(value).as_bytes())),
+        };
         self.push(name, value);
     }
 
-    fn detail(&mut self, name: &str, value: &[u8]) {
-        self.push(name, value);
+    fn source_name(&mut self, name: &str) {
+        self.push(SOURCE_NAME, name.to_owned());
+    }
+
+    fn file(&mut self, path: &str, digest: &[u8; 32]) {
+        self.push(format!("{FILE}{path}"), short(digest));
     }
 }
 
 const ENV: &str = "env ";
 const FILE: &str = "file ";
+const SOURCE: &str = "source";
+const SOURCE_NAME: &str = "source name";
 
-/// Whether the value is a digest or key rather than text.
-fn is_raw(name: &str) -> bool {
-    matches!(name, "base" | "source") || name.starts_with(FILE)
-}
-
-fn digest(value: &[u8]) -> String {
-    let digits: String = blake3::hash(value).to_hex().chars().take(DIGEST_DIGITS).collect();
-    format!("blake3:{digits}")
+/// Returns the first digits of a digest or key.
+fn short(raw: &[u8]) -> String {
+    hex::encode(&raw[..raw.len().min(DIGEST_BYTES)])
 }
 
 /// Sixteen bits: enough to see a change, too few to find the value by trying.
@@ -175,14 +176,14 @@ fn files(old: &Index<'_>, new: &Index<'_>, changed: &BTreeSet<&str>) -> Option<S
 }
 
 fn source(old: &Index<'_>, new: &Index<'_>) -> Option<String> {
-    let (before, after) = (old.get("source").unwrap_or_default(), new.get("source").unwrap_or_default());
+    let (before, after) = (old.get(SOURCE).unwrap_or_default(), new.get(SOURCE).unwrap_or_default());
     let index = (0..after.len()).find(|&index| before.get(index) != after.get(index))?;
-    let name = new.get("source name").and_then(|names| names.get(index)).copied().unwrap_or("a source");
+    let name = new.get(SOURCE_NAME).and_then(|names| names.get(index)).copied().unwrap_or("a source");
     Some(format!("changed: {name}"))
 }
 
 fn setting(old: &Index<'_>, new: &Index<'_>, changed: &BTreeSet<&str>) -> Option<String> {
-    let name = changed.iter().find(|name| **name != "source name")?;
+    let name = changed.iter().find(|name| **name != SOURCE_NAME)?;
     let value = |index: &Index<'_>| index.get(name).map(|values| shown(&values.join(" ")));
     Some(match (value(old), value(new)) {
         (Some(old), Some(new)) => format!("{name} changed from `{old}` to `{new}`"),

@@ -20,6 +20,9 @@ pub trait Manifest {
     /// Takes one field.
     fn field(&mut self, name: &str, value: &[u8]);
 
-    /// Takes what a field is made of, for people: the hasher has it in the field already.
-    fn detail(&mut self, _name: &str, _value: &[u8]) {}
+    /// Takes the name of a source, for people.
+    fn source_name(&mut self, _name: &str) {}
+
+    /// Takes a file that the key of a source was made of, for people: the hasher has it in the key already.
+    fn file(&mut self, _path: &str, _digest: &[u8; 32]) {}
 }

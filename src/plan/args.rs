@@ -71,7 +71,7 @@ pub(super) fn proxies(build_args: &BTreeMap<String, String>) -> Vec<(String, Str
     let mut found = Vec::new();
     for proxy in PROXIES {
         // Of several spellings the last in order of bytes counts: `http_proxy` over `HTTP_PROXY`.
-        if let Some((_, value)) = build_args.iter().filter(|(name, _)| name.eq_ignore_ascii_case(proxy)).next_back() {
+        if let Some((_, value)) = build_args.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(proxy)) {
             found.push((proxy.to_owned(), value.clone()));
             found.push((proxy.to_ascii_lowercase(), value.clone()));
         }

@@ -26,6 +26,7 @@ impl Planner<'_> {
                     let message = format!(
                         "Base image {name} was pulled with platform \"{actual}\", expected \"{platform}\" for current build"
                     );
+                    self.comments.clone_from(&self.stages[index].ast.from.comments);
                     self.lint("InvalidBaseImagePlatform", self.stages[index].ast.from.span, message);
                 }
                 Some(facts)
@@ -43,8 +44,17 @@ impl Planner<'_> {
         if let Err(message) = reference::check(name) {
             return Err(with_hint(self.error(span, format!("failed to parse stage name `{name}`")).note(message)));
         }
+        let wanted = (name.to_owned(), platform.clone());
+        if let Some(facts) = self.known_images.get(&wanted) {
+            return Ok(facts.clone());
+        }
         let source = self.source();
-        self.facts.image(ImageSource::Reference(name), platform).map_err(|error| with_hint(error.at(source, span)))
+        let facts = self
+            .facts
+            .image(ImageSource::Reference(name), platform)
+            .map_err(|error| with_hint(error.at(source, span)))?;
+        self.known_images.insert(wanted, facts.clone());
+        Ok(facts)
     }
 
     fn stage_hint(&self, name: &str) -> Option<String> {
@@ -79,10 +89,10 @@ impl Planner<'_> {
         }
         let mut state = match node.base.clone() {
             // What the child says of platforms does not count, its base has one.
-            Base::Stage(base) => match &self.states[base] {
-                Some(state) => state.clone(),
-                None => return Err(self.error(node.ast.image.span, "the base stage was not planned")),
-            },
+            Base::Stage(base) => {
+                let span = node.ast.image.span;
+                self.inherit(base).ok_or_else(|| self.error(span, "the base stage was not planned"))?
+            }
             // Scratch has no platform of its own to choose: it is the target's.
             Base::Scratch => State::scratch(self.options.platform.clone()),
             Base::Context(context) => {
@@ -177,10 +187,8 @@ impl Planner<'_> {
             Origin::Main => return Ok(SourceRef::Context(ContextId(0))),
             Origin::Scratch => return Ok(SourceRef::Scratch),
             Origin::Stage(stage) => {
-                return match &self.states[*stage] {
-                    Some(state) => Ok(of_step(state.root)),
-                    None => Err(self.error(span, "the stage named by `--from` was not planned")),
-                };
+                return self.roots[*stage]
+                    .ok_or_else(|| self.error(span, "the stage named by `--from` was not planned"));
             }
             Origin::Context(context) => match (&self.options.contexts[*context].1, *context) {
                 (NamedContext::Files(_), context) => SourceRef::Context(context_id(context)),

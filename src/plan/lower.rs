@@ -18,6 +18,7 @@ impl<'a> Planner<'a> {
         progress: &mut Progress,
     ) -> Result<(), Diagnostic> {
         let span = command.span();
+        self.comments.clone_from(&command.instruction.comments);
         match &command.instruction.kind {
             Kind::From => {}
             Kind::Arg(args) => self.arg(args, command, state)?,

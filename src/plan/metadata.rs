@@ -196,18 +196,7 @@ impl Planner<'_> {
             let span = command.span_of(word.span);
             let split = self.words.split(&word.node, &state.env).map_err(|message| self.error(span, message))?;
             for text in split {
-                let parsed = port::parse(&text).map_err(|error| self.error(span, error.to_string()))?;
-                if parsed.is_protocol_upper {
-                    let message = format!("Defined protocol '{text}' in EXPOSE instruction should be lowercase");
-                    self.lint("ExposeProtoCasing", span, message);
-                }
-                if parsed.has_mapping {
-                    let message = format!(
-                        "EXPOSE instruction should not define an IP address or host-port mapping, found '{text}'"
-                    );
-                    self.lint("ExposeInvalidFormat", span, message);
-                }
-                entries.extend(parsed.ports);
+                entries.extend(port::parse(&text).map_err(|error| self.error(span, error.to_string()))?);
             }
         }
         state.record(format!("EXPOSE {}", gotext::plain_list(&entries)));

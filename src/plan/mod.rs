@@ -32,10 +32,11 @@ mod warn;
 mod words;
 
 pub use args::BuilderArgs;
-pub use warn::is_secret_name;
+pub use warn::{fail_on_findings, is_secret_name};
 
 use crate::diag::Diagnostic;
 use crate::dockerfile::ast::Dockerfile;
+use crate::dockerfile::lint::Checks;
 use crate::image::Platform;
 use graph::ImageFacts;
 use std::collections::BTreeMap;
@@ -109,6 +110,8 @@ pub struct Planned {
     pub graph: graph::Graph,
     /// Findings of the lint rules that need to know what variables and names stand for, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// What `# check=` or `BUILDKIT_DOCKERFILE_CHECK` says, for [`fail_on_findings`].
+    pub checks: Checks,
 }
 
 /// Plans a Dockerfile for one platform.

@@ -35,7 +35,7 @@ pub(super) fn from_of(text: &str) -> Option<String> {
         let (key, value) = field.trim_matches('"').split_once('=')?;
         key.eq_ignore_ascii_case("from").then(|| value.to_owned())
     };
-    text.split(',').filter_map(field).last()
+    text.split(',').filter_map(field).next_back()
 }
 
 impl Planner<'_> {

@@ -5,16 +5,18 @@
 //! the order of the file.
 
 use super::args::{self, Globals};
-use super::graph::{Graph, HistoryItem, Op, SourceRef, Step, StepId, Target};
+use super::graph::{Graph, HistoryItem, ImageFacts, Op, SourceRef, Step, StepId, Target};
 use super::label::Progress;
-use super::stages::{Origin, StageNode};
+use super::stages::{Base, Origin, StageNode};
 use super::state::State;
 use super::words::Words;
 use super::{Facts, Options, Planned};
 use crate::diag::{Diagnostic, Place};
 use crate::dockerfile::ast::Dockerfile;
+use crate::dockerfile::lint::{self, Checks};
 use crate::image::{Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Everything that planning one Dockerfile for one platform needs.
 pub(super) struct Planner<'a> {
@@ -28,14 +30,24 @@ pub(super) struct Planner<'a> {
     pub(super) stages: Vec<StageNode<'a>>,
     /// The last stage of each name, in lower case.
     pub(super) by_name: HashMap<String, usize>,
-    /// The stages that have been lowered.
+    /// The stages that have been lowered, as long as a stage to come starts from them.
     pub(super) states: Vec<Option<State>>,
+    /// How many stages to come start from each stage; one more for the target.
+    pub(super) children: Vec<usize>,
+    /// The file systems of the stages that have been lowered.
+    pub(super) roots: Vec<Option<SourceRef>>,
     /// What stands for images and contexts that `--from` names.
     pub(super) outside: HashMap<Origin, SourceRef>,
+    /// Images that were asked for, by name and platform.
+    pub(super) known_images: HashMap<(String, Platform), Arc<ImageFacts>>,
     /// The step of an image, by its manifest.
     pub(super) images: HashMap<Digest, StepId>,
     pub(super) graph: Graph,
     pub(super) warnings: Vec<Diagnostic>,
+    /// Which lint rules count.
+    pub(super) checks: Checks,
+    /// Comments above the instruction at hand, which may skip rules.
+    pub(super) comments: Vec<String>,
     /// Variables that the instruction being lowered uses and nothing defines.
     pub(super) undefined: BTreeSet<String>,
 }
@@ -69,10 +81,15 @@ impl<'a> Planner<'a> {
             stages: Vec::new(),
             by_name: HashMap::new(),
             states: Vec::new(),
+            children: Vec::new(),
+            roots: Vec::new(),
             outside: HashMap::new(),
+            known_images: HashMap::new(),
             images: HashMap::new(),
             graph: Graph::default(),
             warnings,
+            checks: super::warn::checks(dockerfile, options)?,
+            comments: Vec::new(),
             undefined: BTreeSet::new(),
         };
         planner.name_stages()?;
@@ -80,32 +97,51 @@ impl<'a> Planner<'a> {
         planner.resolve_references()?;
         planner.need(target)?;
         planner.name_for_progress();
-        planner.lower_needed()?;
+        planner.lower_needed(target)?;
         planner.finish(target)
     }
 
-    fn lower_needed(&mut self) -> Result<(), Diagnostic> {
+    fn lower_needed(&mut self, target: usize) -> Result<(), Diagnostic> {
         self.check_entitlements()?;
         self.states = self.stages.iter().map(|_| None).collect();
-        for index in 0..self.stages.len() {
-            if self.stages[index].is_needed {
-                self.lower_stage(index)?;
+        self.roots = vec![None; self.stages.len()];
+        self.children = vec![0; self.stages.len()];
+        self.children[target] = 1;
+        for stage in self.stages.iter().filter(|stage| stage.is_needed && stage.replaced_by.is_none()) {
+            if let Base::Stage(base) = stage.base {
+                self.children[base] += 1;
             }
         }
-        Ok(())
+        // Stages that a context replaces depend on nothing, so that earlier stages may read them too.
+        let (replaced, own): (Vec<usize>, Vec<usize>) = (0..self.stages.len())
+            .filter(|&index| self.stages[index].is_needed)
+            .partition(|&index| self.stages[index].replaced_by.is_some());
+        replaced.into_iter().chain(own).try_for_each(|index| self.lower_stage(index))
     }
 
     fn lower_stage(&mut self, index: usize) -> Result<(), Diagnostic> {
         let mut progress = Progress::of(&self.stages[index]);
         let mut state = self.base_state(index, &mut progress)?;
         if self.stages[index].replaced_by.is_none() {
+            let has_shell = !state.config.config.shell.is_empty();
+            self.warnings.extend(lint::stage(self.dockerfile, self.stages[index].ast, &self.checks, has_shell));
+            self.warnings.truncate(super::warn::MAX_FINDINGS);
             for command in std::mem::take(&mut self.stages[index].commands) {
                 progress.is_trigger = command.is_trigger;
                 self.lower(index, &command, &mut state, &mut progress)?;
             }
         }
-        self.states[index] = Some(state);
+        self.roots[index] = Some(state.root.map_or(SourceRef::Scratch, SourceRef::Step));
+        self.states[index] = (self.children[index] > 0).then_some(state);
         Ok(())
+    }
+
+    /// Returns the state of a stage for a stage on top of it.
+    ///
+    /// The last one gets it without a copy: a long chain of stages must not keep as many copies of one history.
+    pub(super) fn inherit(&mut self, base: usize) -> Option<State> {
+        self.children[base] = self.children[base].saturating_sub(1);
+        if self.children[base] == 0 { self.states[base].take() } else { self.states[base].clone() }
     }
 
     /// Adds a step and returns its id.
@@ -146,7 +182,8 @@ impl<'a> Planner<'a> {
             history: state.history,
             epoch: self.globals.epoch,
         });
-        Ok(Planned { graph: self.graph, warnings: self.warnings })
+        self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
+        Ok(Planned { graph: self.graph, warnings: self.warnings, checks: self.checks })
     }
 
     /// Returns whether results found for the steps of a stage must not be used.

@@ -8,40 +8,25 @@ pub(super) struct PortError {
     reason: &'static str,
 }
 
-/// What one word of EXPOSE says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ports {
-    /// `port/protocol` each, the protocol in lower case.
-    pub(super) ports: Vec<String>,
-    /// The protocol was not written in lower case.
-    pub(super) is_protocol_upper: bool,
-    /// An address or a host port was written, which EXPOSE cannot map.
-    pub(super) has_mapping: bool,
-}
-
 /// Returns the ports that a word names; a range gives each of its ports.
-pub(super) fn parse(text: &str) -> Result<Ports, PortError> {
+pub(super) fn parse(text: &str) -> Result<Vec<String>, PortError> {
     let bad = |reason| PortError { text: text.to_owned(), reason };
     let (mapping, container) = text.rsplit_once(':').unwrap_or(("", text));
     let (range, protocol) = container.split_once('/').unwrap_or((container, ""));
     if range.is_empty() {
         return Err(bad("no port specified"));
     }
-    let lower = protocol.to_ascii_lowercase();
-    let protocol_name = match lower.as_str() {
+    let protocol = protocol.to_ascii_lowercase();
+    let protocol_name = match protocol.as_str() {
         "" => "tcp",
-        "tcp" | "udp" | "sctp" => lower.as_str(),
+        known @ ("tcp" | "udp" | "sctp") => known,
         _ => return Err(bad("the protocol is not tcp, udp or sctp")),
     };
     let (first, last) = parse_range(range).ok_or_else(|| bad("expected a number up to 65535 or a range"))?;
     if let Some(reason) = mapping_error(mapping, first, last) {
         return Err(bad(reason));
     }
-    Ok(Ports {
-        ports: (first..=last).map(|port| format!("{port}/{protocol_name}")).collect(),
-        is_protocol_upper: lower != protocol,
-        has_mapping: !mapping.is_empty(),
-    })
+    Ok((first..=last).map(|port| format!("{port}/{protocol_name}")).collect())
 }
 
 fn parse_range(text: &str) -> Option<(u16, u16)> {
@@ -71,6 +56,7 @@ fn mapping_error(mapping: &str, first: u16, last: u16) -> Option<&'static str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use rstest::rstest;
@@ -81,7 +67,7 @@ mod tests {
     #[case("127.0.0.1:8080:80/sctp", &["80/sctp"])]
     #[case("[::1]::80", &["80/tcp"])]
     fn ports_are_read(#[case] text: &str, #[case] expected: &[&str]) {
-        assert_eq!(parse(text).unwrap().ports, expected);
+        assert_eq!(parse(text).unwrap(), expected);
     }
 
     #[rstest]

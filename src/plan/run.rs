@@ -118,7 +118,7 @@ fn is_insecure(run: &Run) -> bool {
     run.security.as_ref().is_some_and(|security| security.node == "insecure")
 }
 
-/// Returns what runs: an exec form as it is, text and heredocs by the shell, a script with a shebang by the kernel.
+/// Returns what runs: an exec form as it is, all else by the shell, a script with a shebang as a file.
 fn invocation(run: &Run, state: &State) -> Invocation {
     let (ast::Command::Shell(text), Some(first)) = (&run.command, run.heredocs.first()) else {
         return Invocation { argv: argv(&run.command, state), script: None };
@@ -134,7 +134,7 @@ fn invocation(run: &Run, state: &State) -> Invocation {
     if state.config.os != "windows" && first.body.starts_with("#!") {
         let path = format!("{SCRIPT_DIRECTORY}/{}", first.name);
         let script = Script { content: first.body.clone(), path: path.clone() };
-        return Invocation { argv: vec![path], script: Some(script) };
+        return Invocation { script: Some(script), ..by_shell(path) };
     }
     by_shell(first.body.clone())
 }

@@ -99,6 +99,7 @@ impl<'a> Planner<'a> {
         let dockerfile = self.dockerfile;
         for (index, ast) in dockerfile.stages.iter().enumerate() {
             let name = ast.name.as_ref().map(|name| name.node.to_lowercase()).unwrap_or_default();
+            self.comments.clone_from(&ast.from.comments);
             let base_name = self.expand_from(&ast.image)?;
             if base_name.is_empty() {
                 return Err(self.error(ast.image.span, format!("base name ({}) should not be blank", ast.image.node)));
@@ -284,26 +285,34 @@ impl<'a> Planner<'a> {
     pub(super) fn need(&mut self, target: usize) -> Result<(), Diagnostic> {
         let mut open = vec![target];
         while let Some(index) = open.pop() {
-            if self.stages[index].is_needed {
-                continue;
+            // Bases first: their ONBUILD instructions are commands of the stages on top of them.
+            for stage in self.unmarked_bases(index).into_iter().rev() {
+                self.stages[stage].is_needed = true;
+                if self.stages[stage].replaced_by.is_none() {
+                    self.look_up_base(stage)?;
+                    self.add_triggers(stage)?;
+                    self.push_sources(stage, &mut open)?;
+                }
             }
-            self.stages[index].is_needed = true;
-            if self.stages[index].replaced_by.is_some() {
-                continue;
-            }
-            // The base comes first: its ONBUILD instructions are this stage's commands.
-            if let Base::Stage(base) = self.stages[index].base {
-                self.need(base)?;
-            } else {
-                self.look_up_base(index)?;
-            }
-            self.add_triggers(index)?;
-            for command in &self.stages[index].commands {
-                for origin in &command.origins {
-                    if let Origin::Stage(source) = origin {
-                        self.check_order(index, *source, command)?;
-                        open.push(*source);
-                    }
+        }
+        Ok(())
+    }
+
+    /// Returns a stage and the stages below it that are not marked yet, the lowest last.
+    fn unmarked_bases(&self, index: usize) -> Vec<usize> {
+        let below = |index: &usize| match self.stages[*index].base {
+            Base::Stage(base) if self.stages[*index].replaced_by.is_none() => Some(base),
+            _ => None,
+        };
+        std::iter::successors(Some(index), below).take_while(|index| !self.stages[*index].is_needed).collect()
+    }
+
+    fn push_sources(&self, index: usize, open: &mut Vec<usize>) -> Result<(), Diagnostic> {
+        for command in &self.stages[index].commands {
+            for origin in &command.origins {
+                if let Origin::Stage(source) = origin {
+                    self.check_order(index, *source, command)?;
+                    open.push(*source);
                 }
             }
         }
@@ -311,6 +320,9 @@ impl<'a> Planner<'a> {
     }
 
     fn check_order(&self, index: usize, source: usize, command: &Command<'_>) -> Result<(), Diagnostic> {
+        if self.stages[source].replaced_by.is_some() {
+            return Ok(());
+        }
         let (this, other) = (&self.stages[index].title, &self.stages[source].title);
         if source == index {
             return Err(self.error(command.span(), format!("circular dependency detected on stage: {this}")));
@@ -329,6 +341,8 @@ impl<'a> Planner<'a> {
 
     fn add_triggers(&mut self, index: usize) -> Result<(), Diagnostic> {
         let triggers: Vec<String> = match &self.stages[index].base {
+            // Nothing of a replaced stage counts, its triggers neither.
+            Base::Stage(base) if self.stages[*base].replaced_by.is_some() => Vec::new(),
             Base::Stage(base) => {
                 let of_command = |command: &Command<'_>| match &command.instruction.kind {
                     Kind::Onbuild { trigger, .. } => Some(trigger.clone()),

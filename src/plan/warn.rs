@@ -2,12 +2,18 @@
 
 use super::planner::Planner;
 use super::state::State;
-use crate::diag::{Diagnostic, Span, nearest};
+use super::{BuilderArgs, Options};
+use crate::diag::{Diagnostic, Exit, Span, nearest};
+use crate::dockerfile::ast::Dockerfile;
+use crate::dockerfile::lint::{Checks, ChecksError};
 use std::collections::BTreeSet;
 
 /// Names of ARGs that must not hold what they sound like, as words between underscores.
 const SECRET_WORDS: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
+
+/// How many findings are kept: nobody reads more, and a hostile Dockerfile could have any number.
+pub(super) const MAX_FINDINGS: usize = 1_000;
 
 /// Words that make such a name harmless.
 const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
@@ -19,9 +25,40 @@ pub fn is_secret_name(name: &str) -> bool {
     has(&SECRET_WORDS) && !has(&HARMLESS_WORDS)
 }
 
+/// Returns which rules count: what the command line says, else the directive.
+pub(super) fn checks(dockerfile: &Dockerfile, options: &Options) -> Result<Checks, Diagnostic> {
+    let fail = |error: ChecksError| Diagnostic::error(Exit::Usage, error.to_string());
+    match BuilderArgs::of(&options.build_args).dockerfile_check {
+        Some(value) => Checks::parse(&value).map_err(fail),
+        None => Checks::of(dockerfile).map_err(|error| match &dockerfile.check {
+            Some(check) => fail(error).at(&dockerfile.source, check.span),
+            None => fail(error),
+        }),
+    }
+}
+
+/// Fails if the checks say that findings fail the build and there are some: those of parsing and planning together.
+///
+/// # Errors
+/// One that names the rules, and points at the first finding.
+pub fn fail_on_findings(checks: &Checks, warnings: &[Diagnostic]) -> Result<(), Diagnostic> {
+    let rules: BTreeSet<&str> = warnings.iter().filter_map(|warning| warning.rule).collect();
+    if !checks.error || rules.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = rules.into_iter().collect();
+    let mut error = Diagnostic::error(Exit::Usage, format!("lint violation found for rules: {}", names.join(", ")));
+    error.place = warnings.iter().find(|warning| warning.rule.is_some()).and_then(|warning| warning.place.clone());
+    Err(error.hint("mend what the warnings name, or take `error=true` out of the `check` directive"))
+}
+
 impl Planner<'_> {
-    /// Adds a finding of a lint rule.
+    /// Adds a finding of a lint rule, unless the Dockerfile skips the rule.
     pub(super) fn lint(&mut self, rule: &'static str, span: Span, message: String) {
+        let is_full = self.warnings.len() >= MAX_FINDINGS;
+        if is_full || !self.checks.with_comments(&self.comments).allow(rule, false) {
+            return;
+        }
         let mut warning = Diagnostic::warning(message).at(&self.dockerfile.source, span);
         warning.rule = Some(rule);
         self.warnings.push(warning);

@@ -35,6 +35,15 @@ fn a_context_replaces_a_stage_whose_instructions_are_not_run() {
 }
 
 #[test]
+fn a_replaced_stage_may_come_later_and_triggers_nothing() {
+    let text =
+        "FROM busybox AS a\nCOPY --from=b x /x\nFROM busybox AS b\nONBUILD RUN never\nFROM b AS c\nCOPY --from=a / /\n";
+    let planned = Bench::new().context("b", files()).plan(text);
+    assert!(planned.runs().is_empty());
+    assert_eq!(planned.copies().len(), 2);
+}
+
+#[test]
 fn files_replace_what_copy_and_mount_read() {
     let bench = Bench::new().context("unused", files()).context("foo", files());
     let planned = bench.plan("FROM busybox\nCOPY --from=foo a /a\nRUN --mount=from=foo,target=/in true\nCOPY b /b\n");

@@ -7,6 +7,7 @@ mod config;
 mod contexts;
 mod copies;
 mod onbuild;
+mod properties;
 mod runs;
 mod stages;
 mod warnings;

@@ -26,7 +26,7 @@ fn what_runs(#[case] text: &str, #[case] expected: &[&str]) {
 #[test]
 fn a_script_with_a_shebang_is_a_file() {
     let run = run("RUN <<EOF\n#!/bin/awk -f\nBEGIN {}\nEOF");
-    assert_eq!(run.argv, ["/dev/pipes/EOF"]);
+    assert_eq!(run.argv, ["/bin/sh", "-c", "/dev/pipes/EOF"]);
     let script = Script { content: "#!/bin/awk -f\nBEGIN {}\n".into(), path: "/dev/pipes/EOF".into() };
     assert_eq!(run.script, Some(script));
 }

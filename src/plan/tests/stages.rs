@@ -154,3 +154,24 @@ fn one_image_used_twice_is_one_step() {
     let planned = plan_of("FROM busybox AS a\nRUN a\nFROM busybox\nCOPY --from=a /a /a\n");
     assert_eq!(planned.graph.steps.iter().filter(|step| matches!(step.op, Op::Image(_))).count(), 1);
 }
+
+#[test]
+fn a_long_chain_of_stages_is_planned() {
+    let mut text = "FROM busybox AS s0\n".to_owned();
+    (1..2_000).for_each(|n| text.push_str(&format!("FROM s{} AS s{n}\n", n - 1)));
+    text.push_str("RUN true\n");
+    assert_eq!(plan_of(&text).graph.steps.len(), 2);
+}
+
+#[test]
+fn an_image_is_asked_for_once() {
+    let mut bench = Bench::new();
+    bench.try_plan("FROM busybox AS a\nFROM busybox\nCOPY --from=a /a /a\nCOPY --from=busybox /b /b\n").unwrap();
+    assert_eq!(bench.world.asked, ["busybox"]);
+}
+
+#[test]
+fn two_stages_on_one_base_do_not_see_each_other() {
+    let text = "FROM busybox AS a\nENV A=1\nFROM a AS b\nENV B=1\nRUN b\nFROM a\nENV C=1\nCOPY --from=b / /\n";
+    assert_eq!(plan_of(text).config().env, [PATH, "A=1", "C=1"]);
+}

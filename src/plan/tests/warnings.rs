@@ -39,16 +39,6 @@ use rstest::rstest;
     "WorkdirRelativePath",
     "Relative workdir \"a\" can have unexpected results if the base image changes"
 )]
-#[case(
-    "FROM busybox\nEXPOSE 80/TCP\n",
-    "ExposeProtoCasing",
-    "Defined protocol '80/TCP' in EXPOSE instruction should be lowercase"
-)]
-#[case(
-    "FROM busybox\nEXPOSE 1:80\n",
-    "ExposeInvalidFormat",
-    "EXPOSE instruction should not define an IP address or host-port mapping, found '1:80'"
-)]
 fn a_finding(#[case] text: &str, #[case] rule: &str, #[case] message: &str) {
     assert_eq!(plan_of(text).rules(), [(rule, message)]);
 }
@@ -81,4 +71,36 @@ fn a_base_for_another_platform() {
     let message =
         "Base image busybox was pulled with platform \"linux/arm64\", expected \"linux/amd64\" for current build";
     assert_eq!(planned.rules(), [("InvalidBaseImagePlatform", message)]);
+}
+
+#[rstest]
+#[case("# check=skip=UndefinedVar\nFROM busybox\nLABEL a=$Q\n")]
+#[case("FROM busybox\n# check=skip=UndefinedVar\nLABEL a=$Q\n")]
+#[case("# check=skip=all\nFROM --platform=linux/amd64 busybox\nCMD a\n")]
+fn rules_that_are_skipped(#[case] text: &str) {
+    assert_eq!(plan_of(text).rules(), []);
+}
+
+#[test]
+fn the_command_line_overrides_the_directive() {
+    let bench = Bench::new().arg("BUILDKIT_DOCKERFILE_CHECK", "skip=UndefinedVar");
+    assert_eq!(bench.plan("# check=error=true\nFROM busybox\nLABEL a=$Q\n").rules(), []);
+}
+
+#[test]
+fn rules_of_the_text_are_asked_for_needed_stages_only() {
+    let planned = plan_of("FROM busybox AS a\nCMD a\nFROM busybox AS b\nSHELL [\"/x\"]\nFROM b\nCMD b\nENTRYPOINT b\n");
+    assert_eq!(planned.rules(), []);
+    let planned = plan_of("FROM busybox\nCMD $A\nWORKDIR a\n");
+    let rules: Vec<&str> = planned.rules().iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(rules, ["JSONArgsRecommended", "WorkdirRelativePath"]);
+}
+
+#[test]
+fn findings_fail_the_build_where_the_directive_says_so() {
+    let planned = plan_of("# check=error=true\nFROM busybox\nWORKDIR a\n");
+    let error = super::super::fail_on_findings(&planned.checks, &planned.warnings).unwrap_err();
+    assert_eq!(error.to_string(), "Dockerfile:3:1: lint violation found for rules: WorkdirRelativePath");
+    let planned = plan_of("FROM busybox\nWORKDIR a\n");
+    assert!(super::super::fail_on_findings(&planned.checks, &planned.warnings).is_ok());
 }
