@@ -18,6 +18,13 @@ impl Lines {
     /// Takes bytes and calls `take` for each line that ended.
     pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(line) = piece.strip_suffix(b"\n")
+                && self.partial.is_empty()
+                && line.len() <= LINE_LIMIT
+            {
+                take(last_segment(line));
+                continue;
+            }
             for part in piece.chunks(LINE_LIMIT) {
                 self.partial.extend_from_slice(part);
                 if part.ends_with(b"\n") {
