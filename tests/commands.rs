@@ -65,6 +65,7 @@ fn environment() -> String {
      - `BUILDKIT_PROGRESS`: how progress is shown where `--progress` is not given.\n\
      - `NO_COLOR`: no colours.\n\
      - `SOURCE_DATE_EPOCH`: is handed to the build as a build argument, as buildx does.\n\
+     - `BUILDX_NO_DEFAULT_ATTESTATIONS`: no effect, for no attestations are made.\n\
      - `GITHUB_ACTIONS`, `TF_BUILD`: what the CI system would take for a command in the log is broken up.\n"
         .to_owned()
 }
