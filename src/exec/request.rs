@@ -162,6 +162,16 @@ pub struct OutputSpec {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl OutputSpec {
+    /// Whether the result goes to standard output: an archive without a destination, or with `-` for one.
+    pub fn is_stdout(&self) -> bool {
+        match &self.dest {
+            Some(dest) => dest.as_os_str() == "-",
+            None => matches!(self.kind, OutputKind::Oci | OutputKind::Tar),
+        }
+    }
+}
+
 /// The kinds of `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputKind {
