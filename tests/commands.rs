@@ -19,6 +19,7 @@ fn reference() -> String {
     for command in commands {
         add_command(&mut text, "cooper", command);
     }
+    text.push_str(OUTPUT);
     text.push_str(&environment());
     text.push_str(&refused());
     text
@@ -60,11 +61,34 @@ fn values(arg: &clap::Arg) -> String {
     format!(" One of {}.", names.join(", "))
 }
 
+const OUTPUT: &str = "
+## Attributes of --output
+
+The value is a record of CSV: fields with a comma are quoted as a whole, `-o 'type=image,\"name=a:1,b:1\",push=true'`.
+
+| attribute | types | meaning |
+|---|---|---|
+| `type` | | `oci` and `docker` are archives, `tar` and `local` the file tree, `image` an image in the store, `registry` one that is pushed, `cacheonly` nothing |
+| `dest` | oci, docker, tar, local | path; `-` or none is standard output, for `docker` without `dest` the Docker daemon |
+| `tar` | oci, docker | `false` for a directory |
+| `name` | oci, docker, image, registry | names besides `--tag`, separated by commas |
+| `push` | image | `true` is `type=registry` |
+| `compression` | oci, docker, image, registry | `gzip` (default), `zstd`, `uncompressed` |
+| `compression-level` | | 1 to 12 for gzip, 1 to 22 for zstd |
+| `force-compression` | | layers of the base too |
+| `oci-mediatypes` | | `false` for Docker's media types |
+| `rewrite-timestamp` | | times of files are not later than `SOURCE_DATE_EPOCH` |
+| `annotation.KEY`, `annotation-LEVEL.KEY`, `annotation[PLATFORM].KEY` | oci, image, registry | as `--annotation` |
+
+An attribute that is not in this list is refused.
+";
+
 fn environment() -> String {
     "\n## Environment\n\n\
      - `BUILDKIT_PROGRESS`: how progress is shown where `--progress` is not given.\n\
      - `NO_COLOR`: no colours.\n\
      - `SOURCE_DATE_EPOCH`: is handed to the build as a build argument, as buildx does.\n\
+     - `BUILDX_NO_DEFAULT_ATTESTATIONS`: no effect, for no attestations are made.\n\
      - `GITHUB_ACTIONS`, `TF_BUILD`: what the CI system would take for a command in the log is broken up.\n"
         .to_owned()
 }

@@ -19,7 +19,7 @@ const TEXT_LIMIT: usize = 4000;
 pub struct Style {
     /// Whether colours are wanted.
     pub color: bool,
-    /// Whether standard error is a terminal.
+    /// Whether standard error is a terminal whose cursor can be moved.
     pub terminal: bool,
     /// Whether a CI system reads commands out of the log.
     pub ci: bool,
@@ -29,9 +29,9 @@ impl Style {
     /// Returns the style for standard error of this process: NO_COLOR, TERM and the CI systems' variables count.
     pub fn of_stderr() -> Style {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Style { color: terminal && !dumb && !set("NO_COLOR"), terminal, ci: set("GITHUB_ACTIONS") || set("TF_BUILD") }
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let terminal = !is_dumb && std::io::IsTerminal::is_terminal(&std::io::stderr());
+        Style { color: terminal && !set("NO_COLOR"), terminal, ci: set("GITHUB_ACTIONS") || set("TF_BUILD") }
     }
 }
 
@@ -147,6 +147,8 @@ fn visible(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' => shown.push(c),
+            // The end of a line in a file from Windows.
+            '\r' => shown.push(' '),
             c if c.is_control() => (0..c.len_utf8()).for_each(|_| shown.push('?')),
             c => shown.push(c),
         }
@@ -250,6 +252,20 @@ hint: add `!dist/app.js` after line 4 of `.dockerignore`, or remove the pattern
         for (start, end) in [(0, 1), (1, 1), (1, 9), (7, 3), (2, 2)] {
             let odd = Diagnostic::error(Exit::Usage, "odd").at(&source, Span { start, end });
             assert!(render(&odd, Style::default()).starts_with("error: odd\n"));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_and_span_can_be_shown(text in "(?s).{0,400}", start in 0usize..500, end in 0usize..500) {
+            let source = Source::new("Docker\nfile", text.clone());
+            let diagnostic = Diagnostic::error(Exit::Usage, text.clone())
+                .at(&source, Span { start, end })
+                .label(text.clone())
+                .note(text.clone())
+                .hint(text);
+            let shown = render(&diagnostic, Style::default());
+            assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
         }
     }
 }

@@ -179,6 +179,14 @@ impl OutputSpec {
             attributes: BTreeMap::new(),
         }
     }
+
+    /// Whether the result goes to standard output: an archive without a destination, or with `-` for one.
+    pub fn is_stdout(&self) -> bool {
+        match &self.dest {
+            Some(dest) => dest.as_os_str() == "-",
+            None => matches!(self.kind, OutputKind::Oci | OutputKind::Tar),
+        }
+    }
 }
 
 /// The kinds of `--output`.

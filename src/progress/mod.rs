@@ -8,6 +8,7 @@ mod plain;
 mod quiet;
 mod rawjson;
 mod summary;
+mod tail;
 mod text;
 mod tty;
 

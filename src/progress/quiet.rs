@@ -1,20 +1,18 @@
 //! Nothing, but for the last output of what failed: without it nobody could tell why.
 
 use super::Display;
-use super::text::{Escapes, Lines, sanitise, without_ci_commands};
+use super::tail::{Tail, failed_block};
+use super::text::without_ci_commands;
 use crate::cli::diagnostic::{Style, clean};
 use crate::event::{Event, Outcome, TaskId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
-
-/// Last lines of a failed step that are shown.
-pub const FAILED_LINES: usize = 20;
 
 /// The quiet form.
 pub struct Quiet {
     ci: bool,
-    tasks: BTreeMap<TaskId, (String, Lines, VecDeque<String>)>,
+    tasks: BTreeMap<TaskId, (String, Tail)>,
 }
 
 impl Quiet {
@@ -24,34 +22,19 @@ impl Quiet {
     }
 }
 
-/// Adds a line to the last lines of a step.
-pub fn keep_last(tail: &mut VecDeque<String>, limit: usize, line: String) {
-    if tail.len() == limit {
-        tail.pop_front();
-    }
-    tail.push_back(line);
-}
-
-/// Returns the block that shows what a failed step wrote last.
-pub fn failed_block(name: &str, tail: &VecDeque<String>) -> Vec<String> {
-    let rule = || std::iter::once("------".to_owned());
-    rule().chain(std::iter::once(format!(" > {name}:"))).chain(tail.iter().cloned()).chain(rule()).collect()
-}
-
 impl Display for Quiet {
     fn event(&mut self, _: Duration, event: Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
             Event::Started { task, name } => {
-                self.tasks.insert(task, (clean(&name), Lines::default(), VecDeque::new()));
+                self.tasks.insert(task, (clean(&name), Tail::default()));
             }
             Event::Output { task, bytes, .. } => {
-                if let Some((_, lines, tail)) = self.tasks.get_mut(&task) {
-                    lines.feed(&bytes, |line| keep_last(tail, FAILED_LINES, sanitise(line, Escapes::None)));
+                if let Some((_, tail)) = self.tasks.get_mut(&task) {
+                    tail.feed(&bytes);
                 }
             }
             Event::Ended { task, outcome, .. } => {
-                let Some((name, mut lines, mut tail)) = self.tasks.remove(&task) else { return Ok(()) };
-                lines.finish(|line| keep_last(&mut tail, FAILED_LINES, sanitise(line, Escapes::None)));
+                let Some((name, tail)) = self.tasks.remove(&task) else { return Ok(()) };
                 if matches!(outcome, Outcome::Failed(_)) && !tail.is_empty() {
                     for line in failed_block(&name, &tail) {
                         match self.ci {

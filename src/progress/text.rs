@@ -18,6 +18,13 @@ impl Lines {
     /// Takes bytes and calls `take` for each line that ended.
     pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(line) = piece.strip_suffix(b"\n")
+                && self.partial.is_empty()
+                && line.len() <= LINE_LIMIT
+            {
+                take(last_segment(line));
+                continue;
+            }
             for part in piece.chunks(LINE_LIMIT) {
                 self.partial.extend_from_slice(part);
                 if part.ends_with(b"\n") {
@@ -251,5 +258,33 @@ mod tests {
             assert_eq!(without_ci_commands(raw), shown);
         }
         assert_eq!(without_ci_commands("###[x]"), "### [x]");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_bring_a_control_character_through(bytes in hostile_bytes()) {
+            let mut cutter = Lines::default();
+            let check = |line: &[u8]| {
+                assert!(!sanitise(line, Escapes::None).contains(char::is_control));
+                let colored = sanitise(line, Escapes::Colors);
+                for sequence in colored.split('\x1b').skip(1) {
+                    let end = sequence.find('m').expect("a colour ends");
+                    assert!(sequence[..end].starts_with('['));
+                    assert!(sequence[1..end].bytes().all(|b| b.is_ascii_digit() || b == b';' || b == b':'));
+                }
+                assert!(!colored.replace('\x1b', "").contains(char::is_control));
+            };
+            bytes.chunks(7).for_each(|chunk| cutter.feed(chunk, check));
+            cutter.finish(check);
+        }
+    }
+
+    /// Bytes in which those that begin, fill and end escape sequences are frequent.
+    fn hostile_bytes() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+        let byte = proptest::prop_oneof![
+            proptest::sample::select(b"\x1b\x1b\x1b[[]PX^_;:0123mmHJ\r\n\x07\\ ?>\x9b\xc2\xe2".to_vec()),
+            proptest::num::u8::ANY,
+        ];
+        proptest::collection::vec(byte, 0..200)
     }
 }

@@ -7,14 +7,14 @@
 mod picture;
 
 use super::Display;
-use super::quiet::{FAILED_LINES, failed_block, keep_last};
 use super::summary::{self, Warnings};
-use super::text::{Escapes, Lines, sanitise, without_ci_commands};
+use super::tail::{Tail, failed_block};
+use super::text::without_ci_commands;
 use crate::cli::diagnostic::{Style, clean};
 use crate::event::{Event, Outcome, Summary, TaskId};
 use crate::sys::interrupt;
 use picture::{Picture, Size};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -40,8 +40,7 @@ struct Task {
     name: String,
     started: Duration,
     end: Option<(Outcome, Duration)>,
-    lines: Lines,
-    tail: VecDeque<String>,
+    tail: Tail,
     transfers: BTreeMap<String, Transfer>,
 }
 
@@ -73,8 +72,7 @@ impl Tty {
                 self.tasks.insert(task, Task::new(clean(&name), at));
             }
             Event::Output { task, bytes, .. } => {
-                let keep = if self.style.color { Escapes::Colors } else { Escapes::None };
-                self.with(task, |task| task.output(&bytes, keep));
+                self.with(task, |task| task.tail.feed(&bytes));
             }
             Event::Progress { task, item, current_bytes, total_bytes } => {
                 self.with(task, |task| task.transfer(at, clean(&item), current_bytes, total_bytes));
@@ -83,9 +81,7 @@ impl Tty {
             Event::Warning(warning) => self.warnings.add(&warning),
             Event::Notice(text) => self.above.push(clean(&text)),
             Event::Summary(summary) => self.summary = Some(summary),
-            Event::Detail { task, text } => {
-                self.with(task, |task| keep_last(&mut task.tail, FAILED_LINES, clean(&text)))
-            }
+            Event::Detail { task, text } => self.with(task, |task| task.tail.push(&text)),
         }
     }
 
@@ -134,12 +130,7 @@ impl Tty {
 
 impl Task {
     fn new(name: String, started: Duration) -> Task {
-        Task { name, started, end: None, lines: Lines::default(), tail: VecDeque::new(), transfers: BTreeMap::new() }
-    }
-
-    fn output(&mut self, bytes: &[u8], keep: Escapes) {
-        let Task { lines, tail, .. } = self;
-        lines.feed(bytes, |line| keep_last(tail, FAILED_LINES, sanitise(line, keep)));
+        Task { name, started, end: None, tail: Tail::default(), transfers: BTreeMap::new() }
     }
 
     fn transfer(&mut self, at: Duration, item: String, current_bytes: u64, total_bytes: u64) {
@@ -153,8 +144,7 @@ impl Task {
     }
 
     fn finish(&mut self, outcome: Outcome, elapsed: Duration) {
-        let Task { lines, tail, .. } = self;
-        lines.finish(|line| keep_last(tail, FAILED_LINES, sanitise(line, Escapes::None)));
+        self.tail.finish();
         if !matches!(outcome, Outcome::Failed(_)) {
             self.tail.clear();
         }

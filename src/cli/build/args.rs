@@ -2,7 +2,7 @@
 
 use super::annotation::parse_annotations;
 use super::output::parse_output;
-use super::run::{parse_add_host, parse_network, parse_ulimit};
+use super::run::{parse_add_host, parse_entitlement, parse_network, parse_ulimit};
 use super::source::{parse_build_arg, parse_build_context, parse_label, parse_secret, parse_ssh};
 use super::value::{parse_bool, parse_fields, parse_size};
 use crate::exec::request::{Annotation, OutputSpec, Secret};
@@ -76,7 +76,7 @@ pub struct BuildArgs {
     pub ulimits: Vec<(String, u64, u64)>,
 
     /// Grants an entitlement, e.g. `security.insecure`, `network.host` (several)
-    #[arg(long, value_name = "ENTITLEMENT")]
+    #[arg(long, value_name = "ENTITLEMENT", value_parser = parse_entitlement)]
     pub allow: Vec<String>,
 
     /// Runs every step anew

@@ -57,6 +57,10 @@ pub fn run(
     // The face ends when the last sender is gone.
     drop(reporter);
     face.join();
+    if result.is_err() && !matches!(mode, Mode::Quiet | Mode::None) {
+        // Sets the error apart from the progress above it.
+        eprintln!();
+    }
     let result = result?;
     if let (Mode::Quiet, Some(digest)) = (mode, &result.digest) {
         writeln!(out, "{digest}").map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;

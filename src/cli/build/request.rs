@@ -5,7 +5,7 @@ use super::args::BuildArgs;
 use super::output::with_shortcuts;
 use super::source::{context_source, dockerfile_source};
 use crate::diag::{Diagnostic, Exit};
-use crate::exec::request::{BuildRequest, ContextSource, DockerfileSource, Secret};
+use crate::exec::request::{BuildRequest, ContextSource, DockerfileSource, OutputSpec, Secret};
 use crate::image::Platform;
 
 /// Returns the request that the flags make, or what is wrong with them together.
@@ -19,6 +19,8 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
             "the context and the Dockerfile cannot both come from standard input",
         ));
     }
+    let outputs = with_shortcuts(args.outputs, args.push, args.load);
+    check_stdout(&outputs, args.quiet)?;
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -38,7 +40,7 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.into_iter().flat_map(|list| list.0).collect(),
         pull: args.pull,
-        outputs: with_shortcuts(args.outputs, args.push, args.load),
+        outputs,
         tags: args.tags,
         iid_file: args.iid_file,
         metadata_file: args.metadata_file,
@@ -46,6 +48,21 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
         isolation: args.isolation,
         explain: args.explain,
     })
+}
+
+/// Refuses that two things are written to standard output, or an archive to a terminal.
+fn check_stdout(outputs: &[OutputSpec], quiet: bool) -> Result<(), Diagnostic> {
+    let count = outputs.iter().filter(|output| output.is_stdout()).count();
+    let refuse = |message: &str| Err(Diagnostic::error(Exit::Usage, message).hint("give it a file with `dest=`"));
+    match count {
+        0 => Ok(()),
+        1 if quiet => refuse("`--quiet` prints the digest to standard output, where the `--output` goes"),
+        1 if std::io::IsTerminal::is_terminal(&std::io::stdout()) => {
+            refuse("the `--output` would be written to a terminal")
+        }
+        1 => Ok(()),
+        _ => refuse("only one `--output` can be written to standard output"),
+    }
 }
 
 type BuildArg = (String, Option<String>);

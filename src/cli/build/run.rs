@@ -75,6 +75,17 @@ pub fn parse_network(text: &str) -> Result<Network, String> {
     }
 }
 
+/// Returns an entitlement that `--allow` grants: `network.host`, `security.insecure` or `device[=NAME]`.
+pub fn parse_entitlement(text: &str) -> Result<String, String> {
+    let known = ["network.host", "security.insecure", "device"];
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    if known.contains(&name) && (value.is_none() || name == "device") {
+        return Ok(text.to_owned());
+    }
+    let meant = crate::diag::nearest(name, known).map(|near| format!(", did you mean `{near}`?"));
+    Err(format!("there is no entitlement `{text}`{}", meant.unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +117,17 @@ mod tests {
     fn networks_are_three() {
         assert_eq!(parse_network("none"), Ok(Network::None));
         assert!(parse_network("bridge").is_err());
+    }
+
+    #[test]
+    fn entitlements_are_known() {
+        for text in ["network.host", "security.insecure", "device", "device=vendor.com/gpu"] {
+            assert_eq!(parse_entitlement(text), Ok(text.to_owned()));
+        }
+        assert_eq!(
+            parse_entitlement("security.unsecure"),
+            Err("there is no entitlement `security.unsecure`, did you mean `security.insecure`?".into())
+        );
+        assert!(parse_entitlement("network.host=x").is_err());
     }
 }

@@ -165,6 +165,8 @@ fn what_does_not_go_together_is_refused() {
         (&["--platform", "linux", "."], "invalid platform, expected `os/architecture[/variant]`: `linux`"),
         (&["--secret", "id=a", "--secret", "id=a", "."], "the secret `a` is given twice"),
         (&["-q", "--progress=tty", "."], "`--quiet` and `--progress=tty` contradict each other"),
+        (&["-o", "type=tar", "-o", "type=oci,dest=-", "."], "only one `--output` can be written to standard output"),
+        (&["-q", "-o", "-", "."], "`--quiet` prints the digest to standard output, where the `--output` goes"),
         (&["--file", "", "."], "invalid value for `--file`: the path is empty"),
     ] {
         assert_eq!(error(args), message);

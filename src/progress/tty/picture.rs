@@ -1,6 +1,7 @@
 //! One picture of the live view, as lines that fit the terminal.
 
 use super::super::format;
+use super::super::text::Escapes;
 use super::{Task, Transfer};
 use crate::event::{Outcome, TaskId};
 use std::collections::BTreeMap;
@@ -105,11 +106,8 @@ impl<'a> Picture<'a> {
         let under_way = task.transfers.iter().filter(|(_, transfer)| transfer.done.is_none());
         let mut lines: Vec<String> =
             under_way.take(limit).map(|(item, transfer)| self.transfer_line(item, transfer)).collect();
-        let partial = super::sanitise(task.lines.partial(), super::Escapes::None);
-        let output = task.tail.iter().map(String::as_str).chain((!partial.is_empty()).then_some(partial.as_str()));
-        let output: Vec<&str> = output.collect();
-        let room = limit - lines.len();
-        for line in &output[output.len().saturating_sub(room)..] {
+        let escapes = if self.color { Escapes::Colors } else { Escapes::None };
+        for line in task.tail.shown(limit - lines.len(), escapes) {
             let text = clip(&format!(" => => # {line}"), self.width);
             lines.push(self.colored(text, Some(FAINT)));
         }
