@@ -46,10 +46,10 @@ impl Pattern {
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         match &self.form {
             Form::Exact => path == self.text,
-            Form::Prefix => path.starts_with(&self.text[..self.text.len() - 2]),
+            Form::Prefix => starts_with(path, &self.text[..self.text.len() - 2]),
             Form::Suffix => {
                 let suffix = &self.text[2..];
-                path.ends_with(suffix) || suffix.strip_prefix(b"/").is_some_and(|name| path == name)
+                ends_with(path, suffix) || suffix.strip_prefix(b"/").is_some_and(|name| path == name)
             }
             Form::Expression(expression) => {
                 self.plain.is_in(path)
@@ -129,8 +129,18 @@ impl Plain {
     }
 
     fn is_in(&self, path: &[u8]) -> bool {
-        path.starts_with(&self.start) && path.ends_with(&self.end) && contains(path, &self.inside)
+        starts_with(path, &self.start) && ends_with(path, &self.end) && contains(path, &self.inside)
     }
+}
+
+/// As of slices, but most pairs differ in the one byte that is looked at before `memcmp` is called.
+fn starts_with(text: &[u8], start: &[u8]) -> bool {
+    start.first().is_none_or(|first| text.first() == Some(first)) && text.starts_with(start)
+}
+
+/// See [`starts_with`].
+fn ends_with(text: &[u8], end: &[u8]) -> bool {
+    end.last().is_none_or(|last| text.last() == Some(last)) && text.ends_with(end)
 }
 
 /// Whether `text` has `part` in it.  Both are short, so nothing cleverer pays.
