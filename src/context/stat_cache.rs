@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 /// Largest cache file that [`StatCache::load`] is usually told to read: 2.7 million files.
@@ -25,6 +26,10 @@ const HEADER_SIZE: usize = 8 + 32;
 const TICK: Duration = Duration::from_millis(20);
 /// The same for file systems that know only seconds (FAT: two).
 const COARSE_TICK: Duration = Duration::from_secs(2);
+/// A save keeps what this build did not ask for (another target may), up to this many times what it did ask for.
+const KEPT_FACTOR: usize = 4;
+/// So many records are kept in any case.
+const KEPT_ALWAYS: usize = 10_000;
 
 /// BLAKE3 digest of a file's content.
 pub type ContentDigest = [u8; 32];
@@ -38,6 +43,8 @@ pub struct StatCache {
     /// Where in `records` the loaded ones are.
     index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
     records: Vec<u8>,
+    /// For each loaded record, whether it was found.
+    used: Vec<AtomicBool>,
     added: Mutex<HashMap<Key, (FileStamp, ContentDigest), BuildHasherDefault<KeyHasher>>>,
 }
 
@@ -57,7 +64,8 @@ impl StatCache {
         for (number, record) in records.chunks_exact(RECORD_SIZE).enumerate() {
             index.insert(*record.first_chunk()?, HEADER_SIZE + number * RECORD_SIZE);
         }
-        Some(StatCache { index, records: bytes, added: Mutex::default() })
+        let used = (0..records.len() / RECORD_SIZE).map(|_| AtomicBool::new(false)).collect();
+        Some(StatCache { index, records: bytes, used, added: Mutex::default() })
     }
 
     /// Returns the digest of the file at `path` if it is known with exactly this stamp.
@@ -67,6 +75,7 @@ impl StatCache {
             let record = self.records.get(at + KEY_SIZE..at + RECORD_SIZE)?;
             let (known, digest) = record.split_at(RECORD_SIZE - KEY_SIZE - 32);
             if known == encode(stamp) {
+                self.mark(*at);
                 return digest.try_into().ok();
             }
         }
@@ -93,7 +102,10 @@ impl StatCache {
         }
         let mut bytes = vec![0; HEADER_SIZE];
         bytes.reserve((self.index.len() + added.len()) * RECORD_SIZE);
-        for (key, at) in self.index.iter().filter(|(key, _)| !added.contains_key(*key)) {
+        let used = self.used.iter().filter(|used| used.load(Relaxed)).count();
+        let keeps_all = self.index.len() <= KEPT_FACTOR * (used + added.len()) + KEPT_ALWAYS;
+        let is_kept = |key: &Key, at: usize| !added.contains_key(key) && (keeps_all || self.is_used(at));
+        for (key, at) in self.index.iter().filter(|(key, at)| is_kept(key, **at)) {
             debug_assert!(self.records[*at..].starts_with(key));
             bytes.extend_from_slice(&self.records[*at..at + RECORD_SIZE]);
         }
@@ -111,6 +123,16 @@ impl StatCache {
         temporary.write_all(&bytes)?;
         temporary.persist(file)?;
         Ok(())
+    }
+
+    fn mark(&self, at: usize) {
+        if let Some(used) = self.used.get((at - HEADER_SIZE) / RECORD_SIZE) {
+            used.store(true, Relaxed);
+        }
+    }
+
+    fn is_used(&self, at: usize) -> bool {
+        self.used.get((at - HEADER_SIZE) / RECORD_SIZE).is_some_and(|used| used.load(Relaxed))
     }
 
     fn lock(
@@ -266,6 +288,20 @@ mod tests {
             cache.insert(path, &stamp, [1; 32], now);
             assert_eq!(cache.digest_of(path, &stamp).is_some(), is_kept, "{stamp:?}");
         }
+    }
+
+    #[test]
+    fn records_of_files_that_are_gone_do_not_pile_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("cache");
+        filled(KEPT_ALWAYS as u64 + 100).save(&file).unwrap();
+        let cache = StatCache::load(&file, STAT_CACHE_LIMIT_BYTES);
+        assert!(cache.digest_of(Path::new("/dir/file-7"), &stamp(7)).is_some());
+        cache.insert(Path::new("/dir/new"), &stamp(1), [1; 32], SystemTime::now());
+        cache.save(&file).unwrap();
+        let cache = StatCache::load(&file, STAT_CACHE_LIMIT_BYTES);
+        assert_eq!(cache.index.len(), 2);
+        assert!(cache.digest_of(Path::new("/dir/file-7"), &stamp(7)).is_some());
     }
 
     #[test]
