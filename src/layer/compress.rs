@@ -149,7 +149,10 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
         self.jobs = None;
         self.tickets = None;
         let ended = || io::Error::other("the layer's writer has ended");
-        let has_panicked = self.workers.drain(..).fold(false, |panicked, worker| worker.join().is_err() || panicked);
+        let mut has_panicked = false;
+        for worker in self.workers.drain(..) {
+            has_panicked |= worker.join().is_err();
+        }
         let output = self.output.take().ok_or_else(ended)?.join().map_err(|_| ended())?;
         if has_panicked { Err(io::Error::other("a compressing thread panicked")) } else { output }
     }

@@ -160,6 +160,7 @@ pub(crate) fn clean(path: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn file(path: &str) -> Entry {

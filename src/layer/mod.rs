@@ -52,3 +52,6 @@ pub struct LayerBlob {
     /// OCI media type of the blob.
     pub media_type: &'static str,
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,6 +140,7 @@ fn timestamp(text: &[u8]) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -295,3 +295,7 @@ fn at<P: Into<Problem>>(path: &Path) -> impl Fn(P) -> UpperError + '_ {
         Problem::Partial(xattr) => UpperError::Partial { path: path.to_owned(), xattr },
     }
 }
+
+#[cfg(test)]
+#[path = "upper_tests.rs"]
+mod tests;

@@ -1,0 +1,40 @@
+//! Measures how fast a directory becomes a layer and a layer a directory: `layer_speed DIRECTORY SCRATCH`.
+
+use cooper::layer::{Compression, OverlayForm, UnpackOptions, decompress, unpack_layer};
+use cooper::snapshot::upper::{LayerOptions, write_layer};
+use cooper::sys::Root;
+use std::error::Error;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Instant;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [source, scratch] = &arguments[..] else { return Err("usage: layer_speed DIRECTORY SCRATCH".into()) };
+    let root = Root::open(Path::new(source))?;
+    for compression in [Compression::Gzip(None), Compression::Zstd(None), Compression::Uncompressed] {
+        let path = Path::new(scratch).join("layer");
+        let start = Instant::now();
+        let (blob, file) =
+            write_layer(&root, OverlayForm::Trusted, File::create(&path)?, compression, &LayerOptions::default())?;
+        drop(file);
+        report(&format!("write {compression:?}"), blob.uncompressed_bytes, start);
+        println!("  {} bytes, ratio {:.3}", blob.size_bytes, blob.uncompressed_bytes as f64 / blob.size_bytes as f64);
+        let target = Path::new(scratch).join("tree");
+        std::fs::create_dir(&target)?;
+        let start = Instant::now();
+        let tar = decompress(BufReader::new(File::open(&path)?))?;
+        let unpacked = unpack_layer(tar, &Root::open(&target)?, UnpackOptions::new(OverlayForm::Trusted))?;
+        report(&format!("unpack {compression:?}, {} entries", unpacked.entries), blob.uncompressed_bytes, start);
+        std::fs::remove_dir_all(&target)?;
+    }
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn report(what: &str, bytes: u64, start: Instant) {
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{what}: {:.0} MB in {seconds:.2} s, {:.0} MB/s", bytes as f64 / 1e6, bytes as f64 / 1e6 / seconds);
+}
