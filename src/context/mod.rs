@@ -1,5 +1,6 @@
 //! Where the files of COPY, ADD and bind mounts come from: directories, Git, archives; and which of them are meant.
 
+pub mod archive;
 pub mod digest;
 pub mod git;
 pub mod glob;

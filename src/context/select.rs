@@ -15,6 +15,7 @@ use super::glob::{go_match, has_wildcards};
 use super::ignore::{IgnoreRules, PatternError, Verdict};
 use super::selection::{Entry, Item, Selection};
 use super::tree::{FileStamp, Tree, rule_path};
+use crate::diag::{Diagnostic, Exit};
 use resolve::{Node, entry_of, hidden, resolve};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -87,12 +88,36 @@ pub enum SelectError {
     },
 }
 
+impl SelectError {
+    /// Returns what to tell the user; the caller knows the place in the Dockerfile.
+    pub fn to_diagnostic(&self) -> Diagnostic {
+        let SelectError::Missing { pattern, missing } = self else {
+            return Diagnostic::from_error(Exit::Step, self);
+        };
+        let diagnostic = Diagnostic::error(Exit::Step, format!("{pattern:?}: not found"));
+        match (&missing.exists_but_ignored_by, &missing.nearest) {
+            (Some(verdict), _) => diagnostic.label(excluded_by(verdict)).hint(format!(
+                "add `!{}` after line {} of `{}`, or remove the pattern",
+                pattern.trim_start_matches('/'),
+                verdict.line,
+                verdict.file
+            )),
+            (None, Some(nearest)) => diagnostic.hint(format!("did you mean `{nearest}`?")),
+            (None, None) => diagnostic,
+        }
+    }
+}
+
 fn reason(missing: &Missing) -> String {
     match (&missing.exists_but_ignored_by, &missing.nearest) {
-        (Some(verdict), _) => format!(", excluded by {}:{} `{}`", verdict.file, verdict.line, verdict.pattern),
+        (Some(verdict), _) => format!(", {}", excluded_by(verdict)),
         (None, Some(nearest)) => format!(", did you mean `{nearest}`"),
         (None, None) => String::new(),
     }
+}
+
+fn excluded_by(verdict: &Verdict) -> String {
+    format!("excluded by {}:{} `{}`", verdict.file, verdict.line, verdict.pattern)
 }
 
 /// Selects what the sources of one COPY or ADD name, in their order.

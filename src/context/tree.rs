@@ -124,6 +124,11 @@ pub(super) fn read_link_at(directory: &OwnedFd, name: &OsStr) -> io::Result<OsSt
     Ok(OsStr::from_bytes(target.as_bytes()).to_owned())
 }
 
+/// Joins a relative path that may be empty; a slash at the end would make the kernel follow a link.
+pub(super) fn join(origin: &Path, relative: &Path) -> PathBuf {
+    if relative.as_os_str().is_empty() { origin.to_owned() } else { origin.join(relative) }
+}
+
 /// A path of the tree as ignore rules see it: without the slash at its start.
 pub(super) fn rule_path(path: &Path) -> &[u8] {
     let bytes = path.as_os_str().as_bytes();

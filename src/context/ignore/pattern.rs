@@ -80,7 +80,8 @@ impl Pattern {
             {
                 return true;
             }
-            let is_literal = !has_wildcards(component) && !component.contains(&b'\\');
+            // In an expression `^` is an anchor.
+            let is_literal = !has_wildcards(component) && !component.iter().any(|byte| matches!(byte, b'\\' | b'^'));
             if is_literal && component != name {
                 return false;
             }

@@ -9,7 +9,7 @@ use super::{SelectError, Selected, absolute, base_name, named, text};
 use crate::context::glob::has_wildcards;
 use crate::context::ignore::{DirectoryState, IgnoreRules};
 use crate::context::selection::Entry;
-use crate::context::tree::{Tree, rule_path, stat_at};
+use crate::context::tree::{Tree, join, rule_path, stat_at};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ impl Search<'_> {
     fn run(&mut self) -> Result<(), SelectError> {
         let mut open = vec![PathBuf::new()];
         while let Some(directory) = open.pop() {
-            let path = self.pivot.join(&directory);
+            let path = join(self.pivot, &directory);
             let read = |source| SelectError::Read { path: path.clone(), source };
             let (fd, names) = self.tree.list(&path).map_err(read)?;
             let include = self.include.descend(directory.as_os_str().as_bytes());

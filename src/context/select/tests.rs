@@ -144,6 +144,19 @@ fn ignored_files_are_not_there_and_the_rule_is_told() {
 }
 
 #[test]
+fn the_hint_for_an_ignored_file_is_the_exception_that_brings_it_back() {
+    let context = Context::new(&["dist/app.js"]).ignoring("# built\ndist\n");
+    let error = context.select_with(&["dist/app.js"], SelectOptions::default()).unwrap_err().to_diagnostic();
+    assert_eq!(
+        (error.message.as_str(), error.label.as_str()),
+        ("\"/dist/app.js\": not found", "excluded by .dockerignore:2 `dist`")
+    );
+    assert_eq!(error.hints, ["add `!dist/app.js` after line 2 of `.dockerignore`, or remove the pattern"]);
+    let context = context.ignoring("# built\ndist\n!dist/app.js\n");
+    assert_eq!(context.list(&["dist/app.js"]), ["app.js"]);
+}
+
+#[test]
 fn an_exception_brings_its_parents_along() {
     let context =
         Context::new(&["d/x/keep", "d/x/other", "d/y/other", "e/f", "empty/sub/"]).ignoring("d\ne/*\n!d/x/keep\n");

@@ -6,7 +6,7 @@
 use super::SelectError;
 use crate::context::ignore::{DirectoryState, IgnoreRules};
 use crate::context::selection::{Entry, EntryKind};
-use crate::context::tree::{FileStamp, Tree, kind_of, read_link_at, rule_path, stat_at};
+use crate::context::tree::{FileStamp, Tree, join, kind_of, read_link_at, rule_path, stat_at};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Most entries that one selection may hold.
+/// Most entries that one source may select.
 pub const ENTRIES_LIMIT: usize = 10_000_000;
 /// From how many names on one directory is statted by several threads.
 const SPLIT_FROM: usize = 512;
@@ -67,8 +67,8 @@ impl<'a> Walk<'a> {
             };
             let mut next = Vec::new();
             for (directory, result) in level.iter().zip(results) {
-                let origin = || self.origin.join(&directory.path);
-                let children = result.map_err(|source| SelectError::Read { path: origin(), source })?;
+                let path = || join(self.origin, &directory.path);
+                let children = result.map_err(|source| SelectError::Read { path: path(), source })?;
                 found += children.len();
                 let mut kept = Vec::with_capacity(children.len());
                 for (mut child, pending) in children {
@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
     }
 
     fn read(&self, directory: &Pending, filters: &[Filter<'_>]) -> io::Result<Vec<(Child, Option<Pending>)>> {
-        let (fd, names) = self.tree.list(&self.origin.join(&directory.path))?;
+        let (fd, names) = self.tree.list(&join(self.origin, &directory.path))?;
         let child = |name: &OsString| self.child(&fd, directory, name, filters).transpose();
         if names.len() >= SPLIT_FROM {
             names.par_iter().with_min_len(SPLIT_FROM / 4).filter_map(child).collect()
