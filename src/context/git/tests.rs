@@ -129,6 +129,10 @@ struct Repository {
 impl Repository {
     /// `None`, said aloud, where there is no git.
     fn new() -> Option<Repository> {
+        Repository::with_format("sha1")
+    }
+
+    fn with_format(format: &str) -> Option<Repository> {
         if Command::new("git").arg("--version").output().is_err() {
             eprintln!("skipped: Git tests need git");
             return None;
@@ -137,7 +141,7 @@ impl Repository {
         let options = GitOptions { allow_file: true, ..GitOptions::default() };
         let repository = Repository { directory, options };
         std::fs::create_dir(repository.path("origin")).unwrap();
-        repository.git(&["init", "--quiet", "-b", "main"]);
+        repository.git(&["init", "--quiet", "-b", "main", &format!("--object-format={format}")]);
         Some(repository)
     }
 
@@ -218,6 +222,17 @@ fn a_branch_a_tag_and_a_commit_are_found_and_checked_out() {
         assert_eq!(&checkout.commit, commit, "{suffix}");
         assert_eq!(std::fs::read_to_string(checkout.root.join("a")).unwrap(), content, "{suffix}");
         assert_eq!(names(&checkout.root), ["a", "sub"], "{suffix}");
+    }
+}
+
+#[test]
+fn a_repository_of_sha_256_works() {
+    let Some(repository) = Repository::with_format("sha256") else { return };
+    let commit = repository.commit(&[("a", "one")]);
+    assert_eq!(commit.len(), 64);
+    for suffix in ["#main".to_owned(), format!("#{commit}")] {
+        let checkout = repository.check_out(&suffix, false).unwrap();
+        assert_eq!((checkout.commit.as_str(), names(&checkout.root)), (commit.as_str(), vec!["a".to_owned()]));
     }
 }
 
