@@ -9,6 +9,7 @@
 
 mod archive;
 mod bytes;
+mod download;
 mod file;
 mod node;
 mod place;
@@ -31,6 +32,7 @@ mod tests;
 mod testtree;
 
 pub use archive::{AddError, apply_add, unpack_file};
+pub use download::download_name;
 pub use file::{FileMetadata, place_bytes, place_file};
 pub(crate) use node::timestamps;
 pub use target::{Created, make_directories, resolve};
