@@ -177,6 +177,7 @@ fn read(tree: &Tree<'_>, path: &Path, stamp: &FileStamp, cache: &StatCache) -> i
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::context::ignore::IgnoreRules;
     use crate::context::select::{SelectOptions, select};
     use crate::sys::Root;
     use std::fs::{self, Permissions};
@@ -184,8 +185,17 @@ mod tests {
     use std::time::Duration;
 
     fn digest(directory: &Path, pattern: &str, cache: &StatCache) -> SelectionDigest {
+        digest_without(None, directory, pattern, cache)
+    }
+
+    fn digest_without(
+        ignore: Option<&IgnoreRules>,
+        directory: &Path,
+        pattern: &str,
+        cache: &StatCache,
+    ) -> SelectionDigest {
         let root = Root::open(directory).unwrap();
-        let tree = Tree { root: &root, ignore: None, keep_owner: false };
+        let tree = Tree { root: &root, ignore, keep_owner: false };
         let selected = select(tree, &[pattern], SelectOptions::default()).unwrap();
         selection_digest(tree, &selected, cache).unwrap()
     }
@@ -285,9 +295,13 @@ mod tests {
                 }
             }
         };
+        // What stands in ordinary projects; most of it applies to every file.
+        let rules = ".git\n**/node_modules\n**/*.o\n*.md\n!README.md\n**/.DS_Store\ndist\n**/__pycache__\n**/*.py[cod]\n\
+            **/*~\n.env*\ntarget/\n**/*.log\n.vscode\n.idea\nDockerfile*\n**/coverage/**\n**/*.test.*\n**/tmp/*\ndocs/**\n";
         let noop = || {
+            let rules = IgnoreRules::parse(".dockerignore", rules.as_bytes()).unwrap();
             let cache = StatCache::load(&file, crate::context::stat_cache::STAT_CACHE_LIMIT_BYTES);
-            assert_eq!(digest(directory.path(), ".", &cache).digest, first.digest);
+            assert_eq!(digest_without(Some(&rules), directory.path(), ".", &cache).digest, first.digest);
         };
         let best = |run: &dyn Fn()| {
             let time = |_| {

@@ -270,3 +270,35 @@ fn a_bind_mount_takes_a_path_and_what_is_below() {
     assert_eq!(listed(&select_path(tree, Path::new("")).unwrap()), ["/", "d/", "d/a", "e"]);
     assert!(select_path(tree, Path::new("/d/b")).is_err());
 }
+
+/// Pruning and the handing down of states must not change what is selected.
+#[test]
+fn a_walk_selects_what_the_rules_leave_for_every_file_of_the_table() {
+    #[derive(serde::Deserialize)]
+    struct Table {
+        paths: Vec<String>,
+        rows: Vec<Row>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Row {
+        file: String,
+        ignored: Option<String>,
+    }
+    let table: Table = serde_json::from_str(include_str!("../../../tests/data/ignore.json")).unwrap();
+    let is_parent = |path: &&str| table.paths.iter().any(|other| other.starts_with(&format!("{path}/")));
+    let files: Vec<&str> = table.paths.iter().map(String::as_str).filter(|path| !is_parent(path)).collect();
+    let mut context = Context::new(&files);
+    let mut all = context.list(&["."]);
+    all.retain(|path| path != "/");
+    for row in table.rows.iter().filter(|row| row.ignored.is_some()) {
+        context = context.ignoring(&row.file);
+        let rules = context.rules.as_ref().unwrap();
+        let is_left = |path: &str| !rules.descend(path.trim_end_matches('/').as_bytes()).is_ignored();
+        let is_kept = |path: &&String| {
+            is_left(path) || path.ends_with('/') && all.iter().any(|other| other.starts_with(*path) && is_left(other))
+        };
+        let expected: Vec<&String> = all.iter().filter(is_kept).collect();
+        let found = context.list(&["."]);
+        assert_eq!(found[1..].iter().collect::<Vec<_>>(), expected, "file {:?}", row.file);
+    }
+}
