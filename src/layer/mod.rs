@@ -16,6 +16,7 @@ mod writer;
 pub use archive::{ArchiveOptions, unpack_archive};
 pub use compress::LayerWriter;
 pub use decompress::{Format, decompress, open_archive, sniff};
+pub(crate) use entry::printable;
 pub use entry::{Entry, Kind, MalformedWhiteout, Timestamp};
 pub use limits::Limits;
 pub use pax::PaxError;
