@@ -1,6 +1,6 @@
 //! Measures how fast a directory becomes a layer and a layer a directory: `layer_speed DIRECTORY SCRATCH`.
 
-use cooper::layer::{Compression, OverlayForm, UnpackOptions, decompress, unpack_layer};
+use cooper::layer::{Compression, OverlayForm, ReadAhead, UnpackOptions, decompress, unpack_layer};
 use cooper::snapshot::upper::{LayerOptions, write_layer};
 use cooper::sys::Root;
 use std::error::Error;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = Root::open(Path::new(source))?;
     for compression in [Compression::Gzip(None), Compression::Zstd(None), Compression::Uncompressed] {
         let path = Path::new(scratch).join("layer");
-        let start = Instant::now();
+        let start = (Instant::now(), cpu_seconds());
         let (blob, file) =
             write_layer(&root, OverlayForm::Trusted, File::create(&path)?, compression, &LayerOptions::default())?;
         drop(file);
@@ -23,8 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("  {} bytes, ratio {:.3}", blob.size_bytes, blob.uncompressed_bytes as f64 / blob.size_bytes as f64);
         let target = Path::new(scratch).join("tree");
         std::fs::create_dir(&target)?;
-        let start = Instant::now();
-        let tar = decompress(BufReader::new(File::open(&path)?))?;
+        let start = (Instant::now(), cpu_seconds());
+        let tar = ReadAhead::new(decompress(BufReader::new(File::open(&path)?))?)?;
         let unpacked = unpack_layer(tar, &Root::open(&target)?, UnpackOptions::new(OverlayForm::Trusted))?;
         report(&format!("unpack {compression:?}, {} entries", unpacked.entries), blob.uncompressed_bytes, start);
         std::fs::remove_dir_all(&target)?;
@@ -34,7 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn report(what: &str, bytes: u64, start: Instant) {
-    let seconds = start.elapsed().as_secs_f64();
-    println!("{what}: {:.0} MB in {seconds:.2} s, {:.0} MB/s", bytes as f64 / 1e6, bytes as f64 / 1e6 / seconds);
+fn report(what: &str, bytes: u64, start: (Instant, f64)) {
+    let (seconds, cpu_seconds) = (start.0.elapsed().as_secs_f64(), cpu_seconds() - start.1);
+    let rate = bytes as f64 / 1e6 / seconds;
+    println!("{what}: {:.0} MB in {seconds:.2} s ({cpu_seconds:.2} s of CPU), {rate:.0} MB/s", bytes as f64 / 1e6);
+}
+
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -86,7 +86,7 @@ mod tests {
         std::fs::write(directory.path().join("f"), "").unwrap();
         for path in ["/f", "/f/a"] {
             let error = make(&root, Path::new(path), own(), None).unwrap_err();
-            assert_eq!(error.to_string(), "cannot copy a directory to non-directory: `/f`");
+            assert_eq!(error.to_string(), "cannot make directory `/f`: it is there and not a directory");
         }
     }
 }

@@ -84,7 +84,7 @@ pub struct Timestamp {
 
 /// A name that begins as a whiteout and is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("malformed whiteout `{}`", .0.display())]
+#[error("malformed whiteout `{}`", printable(.0))]
 pub struct MalformedWhiteout(pub PathBuf);
 
 impl Entry {
@@ -156,6 +156,11 @@ pub(crate) fn clean(path: &[u8]) -> PathBuf {
         }
     }
     PathBuf::from(OsString::from_vec(names.join(&b'/')))
+}
+
+/// A path for a message: what a terminal would obey is escaped.
+pub(crate) fn printable(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().collect()
 }
 
 #[cfg(test)]

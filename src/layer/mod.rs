@@ -1,5 +1,6 @@
 //! Layers: tar streams read with suspicion and written the same way every time.
 
+mod ahead;
 mod archive;
 mod compress;
 mod decompress;
@@ -13,9 +14,11 @@ mod sparse;
 mod unpack;
 mod writer;
 
+pub use ahead::ReadAhead;
 pub use archive::{ArchiveOptions, unpack_archive};
 pub use compress::LayerWriter;
 pub use decompress::{Format, decompress, open_archive, sniff};
+pub(crate) use entry::printable;
 pub use entry::{Entry, Kind, MalformedWhiteout, Timestamp};
 pub use limits::Limits;
 pub use pax::PaxError;

@@ -4,7 +4,7 @@
 //! last name without ever following a link there.  So a link that an earlier entry planted can lead a later one to
 //! another place inside the root and never outside (CVE-2020-10696, CVE-2021-38511, CVE-2026-33056).
 
-use super::entry::{Entry, Kind, Timestamp};
+use super::entry::{Entry, Kind, Timestamp, printable};
 use super::reader::{TarError, TarReader};
 use super::{MalformedWhiteout, writer::CAPABILITY_XATTR};
 use crate::sys::{Root, chmod_at, read_xattr, remove_tree};
@@ -37,13 +37,13 @@ pub enum UnpackError {
     #[error("malicious tar entry: refusing to change the type of the root directory")]
     RootType,
     /// A device with the numbers 0:0, which overlayfs takes for a whiteout.
-    #[error("malicious tar entry `{}`: device 0:0", path.display())]
+    #[error("malicious tar entry `{}`: device 0:0", printable(path))]
     WhiteoutDevice {
         /// The entry.
         path: PathBuf,
     },
     /// A hard link whose target is not in this layer.
-    #[error("hard link `{}` has no target in the archive: `{}`", path.display(), target.display())]
+    #[error("hard link `{}` has no target in the archive: `{}`", printable(path), printable(target))]
     LinkTarget {
         /// The entry.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum UnpackError {
         target: PathBuf,
     },
     /// A system call failed.
-    #[error("cannot unpack `{}`: {error}", path.display())]
+    #[error("cannot unpack `{}`: {error}", printable(path))]
     Io {
         /// The entry.
         path: PathBuf,
@@ -111,14 +111,21 @@ impl OverlayForm {
     }
 }
 
+/// What is set on a directory when all entries are in place.
+struct Finish {
+    mtime: Option<Timestamp>,
+    /// A mode that would keep its owner out of the directory.
+    mode: Option<u32>,
+}
+
 /// The target of an unpacking.
 pub(super) struct Placer<'a> {
     pub root: &'a Root,
     options: PlaceOptions,
     /// The directory of the last entry; most entries are in the same one as the one before.
     parent: Option<(PathBuf, OwnedFd)>,
-    /// Times of directories, set last, since every entry made in one changes its time.
-    times: BTreeMap<PathBuf, Timestamp>,
+    /// What is set last on directories: every entry made in one changes its time.
+    directories: BTreeMap<PathBuf, Finish>,
     buffer: Vec<u8>,
     pub bytes: u64,
     pub skipped_devices: Vec<PathBuf>,
@@ -132,7 +139,7 @@ impl<'a> Placer<'a> {
             root,
             options,
             parent: None,
-            times: BTreeMap::new(),
+            directories: BTreeMap::new(),
             buffer,
             bytes: 0,
             skipped_devices: Vec::new(),
@@ -163,22 +170,41 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Sets the times of directories.
+    /// Sets the times of directories, and the modes that were kept back.
     pub fn finish(mut self) -> Result<(u64, Vec<PathBuf>, u64), UnpackError> {
         self.parent = None;
-        for (path, mtime) in std::mem::take(&mut self.times) {
-            self.directory_time(&path, mtime).map_err(at(&path))?;
+        // From the last to the first, so that what is below a directory is done before its mode closes it.
+        for (path, finish) in std::mem::take(&mut self.directories).into_iter().rev() {
+            self.finish_directory(&path, &finish).map_err(at(&path))?;
         }
         Ok((self.bytes, self.skipped_devices, self.dropped_xattrs))
     }
 
-    fn directory_time(&mut self, path: &Path, mtime: Timestamp) -> io::Result<()> {
-        let times = timestamps(mtime);
-        if path.as_os_str().is_empty() {
-            return Ok(rustix::fs::utimensat(self.root, ".", &times, AtFlags::empty())?);
+    fn finish_directory(&mut self, path: &Path, finish: &Finish) -> io::Result<()> {
+        let is_root = path.as_os_str().is_empty();
+        let root = self.root;
+        let (directory, name) = if is_root { (root.as_fd(), OsStr::new(".")) } else { self.parent_of(path)? };
+        if let Some(mtime) = finish.mtime {
+            let flags = if is_root { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+            rustix::fs::utimensat(directory, name, &timestamps(mtime), flags)?;
         }
-        let (directory, name) = self.parent_of(path)?;
-        Ok(rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        match finish.mode {
+            Some(mode) => chmod_at(directory, name, Mode::from_raw_mode(mode)),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets what can be set on a directory before anything is made in it.
+    fn begin_directory(&mut self, fd: &OwnedFd, entry: &Entry, mtime: Option<Timestamp>) -> io::Result<()> {
+        /// What a builder without privileges needs of a directory to make entries in it.
+        const OWNER_BITS: u32 = 0o700;
+        let open_mode = entry.mode | OWNER_BITS;
+        self.metadata(fd, entry, open_mode)?;
+        let mode = (open_mode != entry.mode).then_some(entry.mode);
+        if mtime.is_some() || mode.is_some() {
+            self.directories.insert(entry.path.clone(), Finish { mtime, mode });
+        }
+        Ok(())
     }
 
     fn place_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
@@ -186,9 +212,7 @@ impl<'a> Placer<'a> {
             return Err(UnpackError::RootType);
         }
         let fd = open_directory(self.root.as_fd(), OsStr::new(".")).map_err(at(Path::new("/")))?;
-        self.metadata(&fd, entry).map_err(at(Path::new("/")))?;
-        self.times.insert(PathBuf::new(), entry.mtime);
-        Ok(())
+        self.begin_directory(&fd, entry, Some(entry.mtime)).map_err(at(Path::new("/")))
     }
 
     /// The directory of a path, made if it is missing, and the last name.
@@ -233,10 +257,8 @@ impl<'a> Placer<'a> {
             Err(Errno::EXIST) => self.replace_by_directory(directory.as_fd(), name)?,
             Err(error) => return Err(error.into()),
         };
-        self.metadata(&fd, &Entry::new(path, Kind::Directory, PARENT_MODE))?;
-        if let Some(mtime) = self.options.parents_mtime {
-            self.times.insert(path.to_owned(), mtime);
-        }
+        let entry = Entry::new(path, Kind::Directory, PARENT_MODE);
+        self.begin_directory(&fd, &entry, self.options.parents_mtime)?;
         Ok(fd)
     }
 
@@ -255,9 +277,7 @@ impl<'a> Placer<'a> {
             },
             Err(error) => return Err(error.into()),
         };
-        self.metadata(&fd, entry)?;
-        self.times.insert(entry.path.clone(), entry.mtime);
-        Ok(())
+        self.begin_directory(&fd, entry, Some(entry.mtime))
     }
 
     /// Makes a directory where something else stands.  In the place of a whiteout it is opaque, since what lower
@@ -281,7 +301,7 @@ impl<'a> Placer<'a> {
         let mut file = std::fs::File::from(fd);
         self.bytes += copy(body, &mut file, &mut self.buffer)?;
         let fd = OwnedFd::from(file);
-        self.metadata(&fd, entry)?;
+        self.metadata(&fd, entry, entry.mode)?;
         rustix::fs::futimens(&fd, &timestamps(entry.mtime))?;
         Ok(())
     }
@@ -404,10 +424,13 @@ impl<'a> Placer<'a> {
         Ok(Root::from_fd(self.open_or_make(&relative)?))
     }
 
-    /// Forgets the times of directories at and below a path that is something else now.
+    /// Forgets the directories at and below a path that is something else now.
     fn forget(&mut self, path: &Path) {
-        if self.times.contains_key(path) {
-            self.times.retain(|directory, _| !directory.starts_with(path));
+        // Paths are ordered by their names, so that all below one follow it.
+        let below = self.directories.range(path.to_owned()..).map(|(directory, _)| directory);
+        let gone: Vec<PathBuf> = below.take_while(|directory| directory.starts_with(path)).cloned().collect();
+        for directory in gone {
+            self.directories.remove(&directory);
         }
     }
 
@@ -429,11 +452,11 @@ impl<'a> Placer<'a> {
 
     /// Owner, mode and xattrs of an open file or directory, in the order in which none undoes another: a change of
     /// owner takes away setuid bits and capabilities.
-    fn metadata(&mut self, fd: &OwnedFd, entry: &Entry) -> io::Result<()> {
+    fn metadata(&mut self, fd: &OwnedFd, entry: &Entry, mode: u32) -> io::Result<()> {
         if let Some((uid, gid)) = self.owner(entry) {
             rustix::fs::fchown(fd, uid, gid)?;
         }
-        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))?;
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
         for (name, value) in &entry.xattrs {
             // Overlayfs's own would make this layer show or hide files of others: they are never set.
             if is_overlay_xattr(name) {

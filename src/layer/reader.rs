@@ -4,7 +4,7 @@
 //! is all that an attacker needs (CVE-2026-33055, CVE-2025-62518).  Where the well-known readers differ from one
 //! another, the tar is refused; where they agree, this one does as they do.
 
-use super::entry::{Entry, Kind, Timestamp, clean};
+use super::entry::{Entry, Kind, Timestamp, clean, printable};
 use super::header::{BLOCK_BYTES, Dialect, Header};
 use super::limits::Limits;
 use super::pax::{self, PaxError};
@@ -36,7 +36,7 @@ pub enum TarError {
         offset: u64,
     },
     /// A number that is none, or is out of its range.
-    #[error("malformed tar entry `{}`: bad {field}", path.display())]
+    #[error("malformed tar entry `{}`: bad {field}", printable(path))]
     Field {
         /// The entry.
         path: PathBuf,
@@ -52,13 +52,13 @@ pub enum TarError {
         error: PaxError,
     },
     /// A sparse map that contradicts the entry.
-    #[error("malformed tar entry `{}`: bad sparse map", path.display())]
+    #[error("malformed tar entry `{}`: bad sparse map", printable(path))]
     Sparse {
         /// The entry.
         path: PathBuf,
     },
     /// A field given in two ways that readers rank differently.
-    #[error("ambiguous tar entry `{}`: {field} is given twice", path.display())]
+    #[error("ambiguous tar entry `{}`: {field} is given twice", printable(path))]
     Ambiguous {
         /// The entry.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum TarError {
         field: &'static str,
     },
     /// A type that no image may have.
-    #[error("tar entry `{}` has the unsupported type `{}`", path.display(), flag.escape_ascii())]
+    #[error("tar entry `{}` has the unsupported type `{}`", printable(path), flag.escape_ascii())]
     Unsupported {
         /// The entry.
         path: PathBuf,

@@ -3,7 +3,7 @@
 //! Times are whole seconds, as in the layers that containerd and BuildKit write: a sub-second time would cost every
 //! file an extended header of 1 KiB.  There are no user and group names, which are the builder's and not the image's.
 
-use super::entry::{Entry, Kind};
+use super::entry::{Entry, Kind, printable};
 use super::header::BLOCK_BYTES;
 use super::pax;
 use super::reader::XATTR_PREFIX;
@@ -35,7 +35,7 @@ impl<W: Write> TarWriter<W> {
         let Kind::File { size_bytes } = entry.kind else { return Ok(()) };
         let copied = copy_exactly(body, &mut self.out, size_bytes, &mut self.buffer)?;
         if copied < size_bytes {
-            let message = format!("`{}` is shorter than {size_bytes} bytes", entry.path.display());
+            let message = format!("`{}` is shorter than {size_bytes} bytes", printable(&entry.path));
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         let padding = size_bytes.wrapping_neg() % BLOCK_BYTES as u64;

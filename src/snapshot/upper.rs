@@ -6,6 +6,7 @@
 
 use crate::layer::{
     CAPABILITY_XATTR, Compression, Entry, Kind, LayerBlob, LayerWriter, OverlayForm, TarWriter, Timestamp, is_whiteout,
+    printable,
 };
 use crate::sys::{Root, list_xattrs, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
@@ -27,7 +28,7 @@ pub type OwnerOf<'a> = &'a dyn Fn(&Path, &Stat) -> (u32, u32);
 #[derive(Debug, thiserror::Error)]
 pub enum UpperError {
     /// A system call failed.
-    #[error("cannot read `{}`: {error}", path.display())]
+    #[error("cannot read `{}`: {error}", printable(path))]
     Io {
         /// The path below the root.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum UpperError {
         error: io::Error,
     },
     /// The overlay was mounted with `metacopy` or `redirect_dir`, whose upper directory is no complete difference.
-    #[error("`{}` is only in part in the upper directory, by the overlay's `{xattr}`", path.display())]
+    #[error("`{}` is only in part in the upper directory, by the overlay's `{xattr}`", printable(path))]
     Partial {
         /// The path below the root.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! Runs git with nothing but what it needs.
 
 use super::{GitError, GitOptions, GitSource};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use url::Url;
@@ -51,7 +51,8 @@ impl Git<'_> {
     pub fn run(&self, action: &'static str, arguments: &[&str]) -> Result<String, GitError> {
         let mut command = self.command();
         let mut child = command.args(arguments).spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound if self.directory.is_dir() => {
+            // The search of PATH ends so if a directory in it may not be read.
+            ErrorKind::NotFound | ErrorKind::PermissionDenied if self.directory.is_dir() => {
                 GitError::NotInstalled { program: self.options.program.to_string_lossy().into_owned() }
             }
             _ => GitError::Run(error),

@@ -129,6 +129,10 @@ struct Repository {
 impl Repository {
     /// `None`, said aloud, where there is no git.
     fn new() -> Option<Repository> {
+        Repository::with_format("sha1")
+    }
+
+    fn with_format(format: &str) -> Option<Repository> {
         if Command::new("git").arg("--version").output().is_err() {
             eprintln!("skipped: Git tests need git");
             return None;
@@ -137,7 +141,7 @@ impl Repository {
         let options = GitOptions { allow_file: true, ..GitOptions::default() };
         let repository = Repository { directory, options };
         std::fs::create_dir(repository.path("origin")).unwrap();
-        repository.git(&["init", "--quiet", "-b", "main"]);
+        repository.git(&["init", "--quiet", "-b", "main", &format!("--object-format={format}")]);
         Some(repository)
     }
 
@@ -171,6 +175,17 @@ impl Repository {
         self.git(&["add", "-A"]);
         self.git(&["commit", "--quiet", "-m", "change"]);
         self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Writes a program that stands for git.
+    fn wrapper(&self, script: &str) -> PathBuf {
+        let path = self.path("git-wrapper");
+        // By another process: a file that some thread's child still has open for writing cannot be executed.
+        let script = format!("#!/bin/sh\n{script}\n");
+        let write = ["-c", "printf %s \"$1\" > \"$0\"", path.to_str().unwrap(), &script];
+        assert!(Command::new("sh").args(write).status().unwrap().success());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     fn source(&self, suffix: &str) -> GitSource {
@@ -222,6 +237,17 @@ fn a_branch_a_tag_and_a_commit_are_found_and_checked_out() {
 }
 
 #[test]
+fn a_repository_of_sha_256_works() {
+    let Some(repository) = Repository::with_format("sha256") else { return };
+    let commit = repository.commit(&[("a", "one")]);
+    assert_eq!(commit.len(), 64);
+    for suffix in ["#main".to_owned(), format!("#{commit}")] {
+        let checkout = repository.check_out(&suffix, false).unwrap();
+        assert_eq!((checkout.commit.as_str(), names(&checkout.root)), (commit.as_str(), vec!["a".to_owned()]));
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     let Some(repository) = Repository::new() else { return };
     let commit = repository.commit(&[("a", "one")]);
@@ -260,6 +286,22 @@ fn a_branch_that_moves_after_its_resolution_still_gives_the_resolved_commit() {
     let checkout = check_out(&source, &resolved, false, &repository.options, &directory).unwrap();
     assert_eq!(checkout.commit, first);
     assert_eq!(std::fs::read_to_string(checkout.root.join("a")).unwrap(), "one");
+}
+
+#[test]
+fn a_server_that_gives_no_commits_by_id_is_asked_for_everything() {
+    let Some(mut repository) = Repository::new() else { return };
+    let first = repository.commit(&[("a", "one")]);
+    repository.commit(&[("a", "two")]);
+    let source = repository.source("#main");
+    let resolved = Resolved { commit: first.clone(), ..repository.resolve("#main").unwrap() };
+    // Version 0 of the protocol refuses what no reference names.
+    repository.options.program = repository.wrapper("exec git -c protocol.version=0 \"$@\"").into();
+    for resolved in [resolved, Resolved { commit: first.clone(), reference: None }] {
+        let directory = tempfile::tempdir_in(repository.directory.path()).unwrap().keep();
+        let checkout = check_out(&source, &resolved, false, &repository.options, &directory).unwrap();
+        assert_eq!(std::fs::read_to_string(checkout.root.join("a")).unwrap(), "one");
+    }
 }
 
 #[test]
@@ -376,9 +418,7 @@ fn credentials_reach_the_server_but_no_argument_and_no_message() {
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || serve_unauthorized(listener));
     let log = repository.path("arguments");
-    let wrapper = repository.path("git-wrapper");
-    std::fs::write(&wrapper, format!("#!/bin/sh\necho \"$@\" >> {}\nexec git \"$@\"\n", log.display())).unwrap();
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let wrapper = repository.wrapper(&format!("echo \"$@\" >> {}\nexec git \"$@\"", log.display()));
     let options = GitOptions { program: wrapper.into(), ..GitOptions::default() };
     let source = source(&format!("http://user:t0k3n@127.0.0.1:{port}/x.git"));
     let error = resolve(&source, &options, repository.directory.path()).unwrap_err();

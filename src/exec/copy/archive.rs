@@ -4,11 +4,12 @@
 //! unpacked, `--chown` does.
 
 use super::file::open_selected;
-use super::target::{make_directories, open_directory, resolve};
-use super::{CopyError, CopyStats, Placement, apply};
+use super::target::{is_directory, make_directories, open_directory, resolve};
+use super::{CopyError, CopyStats, Placement, WantedOwner, apply};
 use crate::context::selection::{EntryKind, Item, Selection};
-use crate::layer::{ArchiveOptions, UnpackError, open_archive, unpack_archive};
+use crate::layer::{ArchiveOptions, Kind, TarError, TarReader, UnpackError, open_archive, unpack_archive};
 use crate::sys::Root;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -110,7 +111,50 @@ fn unpack(
     stats.unpacked += unpacked.entries;
     stats.bytes += unpacked.bytes;
     stats.skipped_devices.extend(unpacked.skipped_devices.iter().map(|path| destination.join(path)));
+    if !options.sets_owners {
+        stats.owners.extend(wanted_owners(&archive, path, dest, &destination, &options)?);
+    }
     Ok(stats)
+}
+
+/// Reads an archive that was unpacked without its owners once more, for the owners.
+fn wanted_owners(
+    archive: &File,
+    path: &Path,
+    dest: &Root,
+    destination: &Path,
+    options: &ArchiveOptions,
+) -> Result<Vec<WantedOwner>, AddError> {
+    let failed = |source: TarError| AddError::Unpack { archive: path.to_owned(), source: source.into() };
+    let Some(tar) = open_archive(from_start(archive)).map_err(read_failed(path))? else { return Ok(Vec::new()) };
+    let root = dest.open_dir(destination).map_err(read_failed(destination))?;
+    let mut reader = TarReader::new(tar, options.limits.clone());
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut owners = BTreeMap::new();
+    while let Some(entry) = reader.next().map_err(failed)? {
+        let owner = options.chown.unwrap_or((entry.uid, entry.gid));
+        let target = if let Kind::Hardlink { target } = &entry.kind { Some(target.as_path()) } else { None };
+        for name in std::iter::once(entry.path.as_path()).chain(target) {
+            // The last entry of a name counts, also if its owner needs no record.
+            owners.insert(place_of(&root, destination, name)?, owner);
+        }
+    }
+    owners.retain(|_, owner| *owner != own);
+    let mut wanted = Vec::new();
+    for (path, (uid, gid)) in owners {
+        // Whiteouts and what they removed leave nothing to own.
+        if is_directory(dest, &path)?.is_some() {
+            wanted.push(WantedOwner { path, uid, gid });
+        }
+    }
+    Ok(wanted)
+}
+
+/// Returns where an entry was written: links of directories on the way are followed below the destination.
+fn place_of(root: &Root, destination: &Path, name: &Path) -> Result<PathBuf, CopyError> {
+    let Some(last) = name.file_name() else { return Ok(destination.to_owned()) };
+    let parent = resolve(root, name.parent().unwrap_or(Path::new("")))?;
+    Ok(destination.join(parent.strip_prefix("/").unwrap_or(&parent)).join(last))
 }
 
 fn read_failed(path: &Path) -> impl FnOnce(std::io::Error) -> CopyError {

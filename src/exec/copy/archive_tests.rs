@@ -33,7 +33,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn add(bench: &Bench, origins: &[&str], placement: &Placement) -> Result<CopyStats, AddError> {
     let (source, dest) = (Root::open(&bench.source).unwrap(), Root::open(&bench.dest).unwrap());
-    apply_add(&bench.select(origins), &source, &dest, placement, &ArchiveOptions::default())
+    apply_add(&bench.select(origins), &source, &dest, placement, &options())
+}
+
+/// Without root the owners of the archive cannot be set.
+fn options() -> ArchiveOptions {
+    ArchiveOptions { sets_owners: rustix::process::geteuid().is_root(), ..ArchiveOptions::default() }
 }
 
 fn bench(files: &[(&str, Vec<u8>)]) -> Bench {
@@ -111,9 +116,25 @@ fn a_download_is_unpacked_on_demand_only_if_it_is_an_archive() {
     let dest = Root::open(&bench.dest).unwrap();
     let unpack = |name: &str| {
         let file = std::fs::File::open(bench.source.join(name)).unwrap();
-        unpack_file(&file, Path::new(name), &dest, &to("/out"), &ArchiveOptions::default()).unwrap()
+        unpack_file(&file, Path::new(name), &dest, &to("/out"), &options()).unwrap()
     };
     assert_eq!(unpack("b"), None);
     assert_eq!(unpack("a").unwrap().unpacked, 2);
     assert_eq!(std::fs::read_to_string(bench.dest.join("out/d/f")).unwrap(), "inner");
+}
+
+#[test]
+fn owners_that_are_not_set_are_reported() {
+    let bench = bench(&[("a", tar())]);
+    std::fs::create_dir(bench.dest.join("real")).unwrap();
+    std::os::unix::fs::symlink("/real", bench.dest.join("link")).unwrap();
+    let (source, dest) = (Root::open(&bench.source).unwrap(), Root::open(&bench.dest).unwrap());
+    let options = ArchiveOptions { sets_owners: false, ..options() };
+    let add = |chown| {
+        let placement = Placement { chown, ..to("/link") };
+        let stats = apply_add(&bench.select(&["a"]), &source, &dest, &placement, &options).unwrap();
+        stats.owners.into_iter().map(|o| format!("{} {}:{}", o.path.display(), o.uid, o.gid)).collect::<Vec<_>>()
+    };
+    assert_eq!(add(None), ["/real/d 3:4", "/real/d/f 5:6"]);
+    assert_eq!(add(Some((8, 9))), ["/real/d 8:9", "/real/d/f 8:9"]);
 }

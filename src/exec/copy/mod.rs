@@ -9,6 +9,7 @@
 
 mod archive;
 mod bytes;
+mod download;
 mod file;
 mod node;
 mod place;
@@ -31,6 +32,7 @@ mod tests;
 mod testtree;
 
 pub use archive::{AddError, apply_add, unpack_file};
+pub use download::download_name;
 pub use file::{FileMetadata, place_bytes, place_file};
 pub(crate) use node::timestamps;
 pub use target::{Created, make_directories, resolve};
@@ -95,9 +97,15 @@ pub struct WantedOwner {
 /// Why a copy failed; paths are those of the source tree or of the root, starting with `/`.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// A directory was to be written where something else stands.
-    #[error("cannot copy a directory to non-directory: `{path}`")]
+    /// A directory was to be copied where something else stands.
+    #[error("cannot copy to non-directory: `{path}`")]
     NotADirectory {
+        /// What stands in the way.
+        path: PathBuf,
+    },
+    /// A directory was to be made where something else stands.
+    #[error("cannot make directory `{path}`: it is there and not a directory")]
+    Blocked {
         /// What stands in the way.
         path: PathBuf,
     },

@@ -95,7 +95,7 @@ pub(super) fn make_directories_at(
         current.push(component);
         match is_directory(root, &current)? {
             Some(true) => continue,
-            Some(false) => return Err(CopyError::NotADirectory { path: current }),
+            Some(false) => return Err(CopyError::Blocked { path: current }),
             None => made.push((current.clone(), make_directory(root, &current)?)),
         }
     }

@@ -205,14 +205,14 @@ fn directories_and_files_do_not_replace_one_another() {
             .link_in_dest("../d/sub", "h/sub");
         bench.copy_to(origins, destination).unwrap_err().to_string()
     };
-    assert_eq!(onto(&["dir"], "/f"), "cannot copy a directory to non-directory: `/f`");
-    assert_eq!(onto(&["dir"], "/e"), "cannot copy a directory to non-directory: `/e/sub`");
-    assert_eq!(onto(&["dir"], "/h"), "cannot copy a directory to non-directory: `/h/sub`");
+    assert_eq!(onto(&["dir"], "/f"), "cannot copy to non-directory: `/f`");
+    assert_eq!(onto(&["dir"], "/e"), "cannot copy to non-directory: `/e/sub`");
+    assert_eq!(onto(&["dir"], "/h"), "cannot copy to non-directory: `/h/sub`");
     assert_eq!(onto(&["other"], "/d"), "cannot replace directory `/d/sub` with a file");
     assert_eq!(onto(&["other"], "/to-d"), "cannot replace directory `/d/sub` with a file");
     assert_eq!(onto(&["file"], "/g"), "cannot replace directory `/g/file` with a file");
-    assert_eq!(onto(&["file"], "/f/"), "cannot copy a directory to non-directory: `/f`");
-    assert_eq!(onto(&["file"], "/f/x"), "cannot copy a directory to non-directory: `/f`");
+    assert_eq!(onto(&["file"], "/f/"), "cannot make directory `/f`: it is there and not a directory");
+    assert_eq!(onto(&["file"], "/f/x"), "cannot make directory `/f`: it is there and not a directory");
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_download_keeps_its_time() {
     assert_eq!(bench.tree(), ["d dir 755", "d/name 600 \"bytes\"", "d/x 644 \"\""]);
     assert_eq!(std::fs::metadata(bench.dest.join("d/name")).unwrap().mtime(), 0);
     let error = place_file(OsStr::new("x"), &file, metadata, &dest, &to("/d/x/")).unwrap_err();
-    assert_eq!(error.to_string(), "cannot copy a directory to non-directory: `/d/x`");
+    assert_eq!(error.to_string(), "cannot make directory `/d/x`: it is there and not a directory");
 }
 
 #[test]

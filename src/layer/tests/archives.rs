@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 fn add(cell: &Cell, dest: &str, raws: Vec<Raw>) -> Unpacked {
-    cell.add(&tar_of(raws), dest, &ArchiveOptions::default()).unwrap()
+    cell.add(&tar_of(raws), dest, &archive_options()).unwrap()
 }
 
 #[test]

@@ -59,8 +59,8 @@ fn links_planted_earlier_do_not_lead_outside() {
                 // Refused or made inside: both are fine, and the cell looks at the canary.
                 let tar = tar_of(tar);
                 let _ = cell.unpack(&tar);
-                let _ = cell.add(&tar, "/", &ArchiveOptions::default());
-                let _ = cell.add(&tar, "/l", &ArchiveOptions::default());
+                let _ = cell.add(&tar, "/", &archive_options());
+                let _ = cell.add(&tar, "/l", &archive_options());
             }
         }
     }
@@ -130,7 +130,7 @@ fn odd_whiteouts_are_refused() {
         let cell = Cell::new();
         assert!(matches!(cell.unpack(&tar_of([Raw::file(name, b"")])), Err(UnpackError::Whiteout(_))), "{name}");
         assert!(walk(&cell.path("")).is_empty());
-        let result = cell.add(&tar_of([Raw::file(name, b"")]), "/", &ArchiveOptions::default());
+        let result = cell.add(&tar_of([Raw::file(name, b"")]), "/", &archive_options());
         assert!(matches!(result, Err(UnpackError::Whiteout(_))), "{name}");
     }
 }
@@ -141,7 +141,7 @@ fn an_archive_cannot_remove_what_is_outside() {
     std::os::unix::fs::symlink(cell.outside(""), cell.path("l")).unwrap();
     std::os::unix::fs::symlink("../../outside", cell.path("m")).unwrap();
     for name in ["l/.wh.file", "m/.wh.file", "m/.wh..wh..opq", "../outside/.wh.file", "l/.wh..wh..opq"] {
-        let _ = cell.add(&tar_of([Raw::file(name, b"")]), "/", &ArchiveOptions::default());
+        let _ = cell.add(&tar_of([Raw::file(name, b"")]), "/", &archive_options());
     }
 }
 
@@ -164,4 +164,11 @@ fn nothing_that_is_left_is_a_socket_or_a_surprise() {
     cell.unpack(&tar_of([Raw::new(b'6', "pipe"), Raw::file("pipe/below", b"")])).unwrap();
     // The directory that an entry needs takes the place of the pipe.
     assert!(cell.path("pipe").is_dir() && !cell.path("pipe").metadata().unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn messages_do_not_steer_the_terminal() {
+    let cell = Cell::new();
+    let error = cell.unpack(&tar_of([Raw::link(b'1', "\u{1b}]0;title\u{7}", "x")])).unwrap_err().to_string();
+    assert!(!error.contains(char::is_control), "{}", error.escape_debug());
 }

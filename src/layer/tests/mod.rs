@@ -134,7 +134,7 @@ impl Cell {
     }
 
     fn unpack(&self, tar: &[u8]) -> Result<Unpacked, UnpackError> {
-        let result = unpack_layer(tar, &self.root(), UnpackOptions::new(OverlayForm::Trusted));
+        let result = unpack_layer(tar, &self.root(), layer_options());
         self.assert_intact();
         result
     }
@@ -157,6 +157,16 @@ impl Cell {
         assert_eq!(stat("outside/file").nlink(), 1);
         assert_eq!((stat("outside").uid(), stat("outside/file").uid()), (owner_here(), owner_here()));
     }
+}
+
+/// Only root can give files away.
+fn layer_options<'a>() -> UnpackOptions<'a> {
+    let sets_owners = rustix::process::geteuid().is_root();
+    UnpackOptions { sets_owners, ..UnpackOptions::new(OverlayForm::Trusted) }
+}
+
+fn archive_options() -> ArchiveOptions {
+    ArchiveOptions { sets_owners: rustix::process::geteuid().is_root(), ..ArchiveOptions::default() }
 }
 
 fn owner_here() -> u32 {

@@ -134,7 +134,7 @@ fn devices_can_be_left_out() {
     let cell = Cell::new();
     let mut device = Raw::new(b'4', "dev/sda");
     device.put(329, b"0000010\0");
-    let options = UnpackOptions { makes_devices: false, ..UnpackOptions::new(OverlayForm::User) };
+    let options = UnpackOptions { makes_devices: false, ..layer_options() };
     let unpacked = unpack_layer(tar_of([device]).as_slice(), &cell.root(), options).unwrap();
     assert_eq!(unpacked.skipped_devices, [Path::new("dev/sda")]);
     assert!(!cell.path("dev/sda").exists());
@@ -146,7 +146,7 @@ fn the_stream_is_read_to_its_end() {
     let mut tar = tar_of([Raw::file("f", b"")]);
     tar.extend_from_slice(&[0; 9000]);
     let mut reader = crate::image::Sha256Reader::new(tar.as_slice());
-    unpack_layer(&mut reader, &cell.root(), UnpackOptions::new(OverlayForm::Trusted)).unwrap();
+    unpack_layer(&mut reader, &cell.root(), layer_options()).unwrap();
     let (_, digest, size) = reader.finish();
     assert_eq!((digest, size), (crate::image::Digest::of(&tar), tar.len() as u64));
 }
@@ -154,12 +154,17 @@ fn the_stream_is_read_to_its_end() {
 #[test]
 fn a_read_only_mode_does_not_stop_the_unpacking() {
     let cell = Cell::new();
-    let tar = tar_of([Raw::directory("d", 0o755), Raw::file("d/f", b"1"), Raw::directory("d", 0o555)]);
+    let tar = tar_of([
+        Raw::directory("d", 0o755),
+        Raw::file("d/f", b"1"),
+        Raw::directory("d", 0o555),
+        Raw::file("d/g", b"2"),
+    ]);
     let mut seen = Vec::new();
     let mut observe = |entry: &Entry| seen.push(entry.path.clone());
-    let options = UnpackOptions { observe: Some(&mut observe), ..UnpackOptions::new(OverlayForm::User) };
+    let options = UnpackOptions { observe: Some(&mut observe), ..layer_options() };
     unpack_layer(tar.as_slice(), &cell.root(), options).unwrap();
-    assert_eq!(seen, [Path::new("d"), Path::new("d/f"), Path::new("d")]);
+    assert_eq!(seen, ["d", "d/f", "d", "d/g"].map(Path::new));
     assert_eq!(mode(&cell, "d"), 0o555);
     std::fs::set_permissions(cell.path("d"), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
