@@ -10,7 +10,7 @@ use crate::transport::{self, Request, Response, Retry, Transport, authority};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     auth: Authenticator,
     /// Scheme by host, for the hosts that may be plain.
     schemes: Mutex<HashMap<String, &'static str>>,
+    /// Mirrors that were down once: they are not waited for a second time.
+    down: Mutex<HashSet<String>>,
 }
 
 /// An answer and the credentials that its request carried.
@@ -76,6 +78,7 @@ impl Client {
             registries: options.registries,
             auth: Authenticator::new(options.credentials),
             schemes: Mutex::default(),
+            down: Mutex::default(),
         };
         Client { shared: Arc::new(shared), progress: None }
     }
@@ -94,8 +97,27 @@ impl Client {
         self.progress.clone()
     }
 
+    /// Returns where to pull from, in order: the mirrors that are up, and the registry itself.
     pub(super) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, RegistryError> {
-        self.shared.registries.endpoints(reference)
+        let mut endpoints = self.shared.registries.endpoints(reference)?;
+        let own = endpoints.pop();
+        let down = self.shared.down.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|mirror| !down.contains(&mirror.host));
+        endpoints.extend(own);
+        Ok(endpoints)
+    }
+
+    /// Remembers that a mirror does not serve, if that is what its error says.
+    pub(super) fn note_failure(&self, mirror: &Endpoint, error: &RegistryError) {
+        let is_down = match error {
+            RegistryError::Transport(e) => e.is_transient(),
+            RegistryError::Status { status, .. } => *status >= 500,
+            RegistryError::RateLimited { .. } => true,
+            _ => false,
+        };
+        if is_down {
+            self.shared.down.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.host.clone());
+        }
     }
 
     pub(super) fn primary(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
