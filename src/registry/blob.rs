@@ -13,6 +13,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How much comes between two reports of progress: chunks are small, and a report may take a lock.
+const REPORT_BYTES: u64 = 256 << 10;
 /// Chunks between the network and the reader; some 16 KiB each.
 const QUEUED_CHUNKS: usize = 32;
 /// How often a download is taken up again without a byte gained.
@@ -43,6 +45,8 @@ struct Download {
     descriptor: Descriptor,
     hasher: sha2::Sha256,
     received: u64,
+    /// Bytes told to `progress`.
+    reported: u64,
     progress: Option<Progress>,
 }
 
@@ -101,6 +105,7 @@ impl Client {
             descriptor: descriptor.clone(),
             hasher: sha2::Sha256::new(),
             received: 0,
+            reported: 0,
             progress: self.progress(),
         };
         let (sender, chunks) = mpsc::channel(QUEUED_CHUNKS);
@@ -228,11 +233,17 @@ impl Download {
             if sender.send(Ok(chunk)).await.is_err() {
                 return Ok(Passed::ReaderGone);
             }
-            if let Some(progress) = &self.progress {
-                progress(&self.descriptor.digest.to_string(), received, self.descriptor.size_bytes);
-            }
+            self.report();
         }
         Ok(Passed::Whole)
+    }
+
+    fn report(&mut self) {
+        let is_due = self.received == self.descriptor.size_bytes || self.received >= self.reported + REPORT_BYTES;
+        if let Some(progress) = self.progress.as_ref().filter(|_| is_due) {
+            progress(&self.descriptor.digest.to_string(), self.received, self.descriptor.size_bytes);
+            self.reported = self.received;
+        }
     }
 
     async fn verify(&mut self, sender: &mpsc::Sender<Result<Bytes, RegistryError>>) -> Result<(), RegistryError> {

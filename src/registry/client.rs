@@ -6,7 +6,7 @@ use super::credentials::CredentialStore;
 use super::endpoint::{Access, Endpoint};
 use super::{CredentialsUsed, Registries, RegistryError};
 use crate::image::Reference;
-use crate::transport::{self, Request, Response, Retry, Transport, authority};
+use crate::transport::{self, Request, Response, Retry, Transport, TransportError, authority};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -145,7 +145,12 @@ impl Client {
         }
         let Ok(ping) = format!("https://{}/v2/", endpoint.host).parse() else { return "https" };
         let request = Request { retry: Retry::Never, ..Request::get(ping) };
-        let scheme = if self.shared.transport.send(&request).await.is_ok() { "https" } else { "http" };
+        let scheme = match self.shared.transport.send(&request).await {
+            Ok(_) => "https",
+            // There is TLS, only no trust: the request that follows shall say so.
+            Err(TransportError::Unreachable { reason, .. }) if reason.contains("certificate") => "https",
+            Err(_) => "http",
+        };
         lock().insert(endpoint.host.clone(), scheme);
         scheme
     }

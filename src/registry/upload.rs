@@ -8,12 +8,15 @@ use crate::transport::{Body, Request, Retry, Sent, redacted};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{Method, StatusCode};
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
 /// How often a broken upload is taken up again without a byte gained.
 const RESUME_LIMIT: u32 = 5;
 /// The first wait before it is; it doubles.
-const RESUME_WAIT: std::time::Duration = std::time::Duration::from_millis(200);
+const RESUME_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait that a registry may ask for.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// Size of the chunks for registries that do not take a blob whole.
 const CHUNK_BYTES: u64 = 16 << 20;
 
@@ -150,6 +153,9 @@ impl Upload<'_> {
                 }
                 Attempt::Broken(error) => error,
             };
+            if asked_wait(&error).is_some_and(|wait| wait > WAIT_LIMIT) {
+                return Err(error);
+            }
             if !self.ask_offset().await? {
                 return Ok(Some(error));
             }
@@ -157,7 +163,8 @@ impl Upload<'_> {
             if fruitless > RESUME_LIMIT {
                 return Err(error);
             }
-            tokio::time::sleep(RESUME_WAIT * 2u32.pow(fruitless - 1)).await;
+            let backoff = RESUME_WAIT * 2u32.pow(fruitless - 1);
+            tokio::time::sleep(asked_wait(&error).unwrap_or(backoff)).await;
         }
     }
 
@@ -290,6 +297,14 @@ impl BlobSource {
                 Body::Bytes(bytes.slice((offset_bytes as usize).min(end)..end))
             }
         }
+    }
+}
+
+/// Returns how long a registry asks to wait, where it does so in seconds.
+fn asked_wait(error: &RegistryError) -> Option<Duration> {
+    match error {
+        RegistryError::RateLimited { retry_after: Some(text), .. } => text.trim().parse().ok().map(Duration::from_secs),
+        _ => None,
     }
 }
 

@@ -69,6 +69,30 @@ fn an_image_goes_there_and_back() {
 }
 
 #[test]
+fn another_client_reads_what_was_pushed() {
+    const NAME: &str = "another_client_reads_what_was_pushed";
+    if let Err(e) = Command::new("skopeo").arg("--version").output() {
+        return eprintln!("skipped {NAME}: `skopeo` cannot be run: {e}");
+    }
+    let Some(registry) = real_registry(NAME, |_| String::new(), "") else { return };
+    let image = Image::new(b"layer");
+    let reference: Reference = format!("{}/app:1", registry.host).parse().unwrap();
+    let mut manifest = Descriptor::of(mt::MANIFEST, &image.manifest);
+    manifest.platform = Some("linux/amd64".parse().unwrap());
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": mt::INDEX, "manifests": [manifest]}).to_string();
+    let manifests = [PushManifest { media_type: mt::MANIFEST.into(), bytes: image.manifest.clone().into() }];
+    let top = PushManifest { media_type: mt::INDEX.into(), bytes: index.into() };
+    client().push(&reference, &blobs(&image, registry.dir.path()), &manifests, &top).unwrap();
+    let out = registry.dir.path().join("out");
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["--override-arch=amd64", "--override-os=linux", "copy", "--src-tls-verify=false"]);
+    let output = skopeo.arg(format!("docker://{reference}")).arg(format!("dir:{}", out.display())).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), image.manifest);
+    assert_eq!(std::fs::read(out.join(Digest::of(b"layer").hex())).unwrap(), b"layer");
+}
+
+#[test]
 fn wrong_bytes_are_refused_by_the_registry() {
     let Some(registry) = real_registry("wrong_bytes_are_refused_by_the_registry", |_| String::new(), "") else {
         return;
@@ -123,14 +147,18 @@ fn a_private_authority_is_trusted_for_its_host_alone() {
     let trusted = dir.path().join("certs.d").join(&registry.host);
     std::fs::create_dir_all(&trusted).unwrap();
     std::fs::copy(path("crt"), trusted.join("ca.crt")).unwrap();
-    let with = |certificate_dirs| {
-        let transport = transport::Options { certificate_dirs, ..transport::Options::default() };
+    let with = |certificate_dirs, root_certificates| {
+        let transport = transport::Options { certificate_dirs, root_certificates, ..transport::Options::default() };
         Client::new(crate::registry::Options { transport, ..Default::default() })
     };
-    let error = with(vec![dir.path().join("certs.d")]).manifest(&reference).unwrap_err();
-    assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
-    let error = with(Vec::new()).manifest(&reference).unwrap_err();
-    assert!(!matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+    let by_host = with(vec![dir.path().join("certs.d")], Vec::new());
+    let by_file = with(Vec::new(), vec![dir.path().join("crt")]);
+    for client in [by_host, by_file] {
+        let error = client.manifest(&reference).unwrap_err();
+        assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+    }
+    let error = with(Vec::new(), Vec::new()).manifest(&reference).unwrap_err();
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
     // Insecure: any certificate will do.
     let conf = format!("[[registry]]\nlocation='{}'\ninsecure=true", registry.host);
     let error = client_with(&conf, None).manifest(&reference).unwrap_err();
