@@ -147,8 +147,7 @@ impl Client {
         let request = Request { retry: Retry::Never, ..Request::get(ping) };
         let scheme = match self.shared.transport.send(&request).await {
             Ok(_) => "https",
-            // There is TLS, only no trust: the request that follows shall say so.
-            Err(TransportError::Unreachable { reason, .. }) if reason.contains("certificate") => "https",
+            Err(error) if speaks_tls(&error) => "https",
             Err(_) => "http",
         };
         lock().insert(endpoint.host.clone(), scheme);
@@ -208,6 +207,18 @@ impl Client {
             request = request.header(name.clone(), value);
         }
         self.send(endpoint, Access::Pull, &[], &request).await
+    }
+}
+
+/// Tells whether a request failed within TLS, for want of trust: the request that follows shall say so, and a password
+/// must not go the same way without TLS.
+fn speaks_tls(error: &TransportError) -> bool {
+    match error {
+        // A handshake that fails counts as no connection; one that broke had its handshake behind it.  So has that of
+        // TLS 1.3 when the server does not like the certificate that it is shown.
+        TransportError::Broken { .. } => true,
+        TransportError::Unreachable { reason, .. } => reason.contains("certificate") || reason.contains("fatal alert"),
+        _ => false,
     }
 }
 
