@@ -166,7 +166,8 @@ impl Client {
         let mut scopes = vec![endpoint.scope(access)];
         scopes.extend_from_slice(extra_scopes);
         let mut grant = shared.auth.known(endpoint, &scopes).await;
-        for round in 0.. {
+        let mut rounds = 0;
+        loop {
             let mut request = request.clone();
             if let Some(grant) = &grant {
                 request.headers.insert(AUTHORIZATION, grant.header.clone());
@@ -178,7 +179,7 @@ impl Client {
             if response.status() != StatusCode::UNAUTHORIZED || !is_own {
                 return Ok(Answer { response, credentials });
             }
-            let asked = challenge::pick(response.headers()).filter(|_| round < CHALLENGE_LIMIT);
+            let asked = challenge::pick(response.headers()).filter(|_| rounds < CHALLENGE_LIMIT);
             let next = match asked {
                 Some(challenge) => {
                     shared.auth.answer(&shared.transport, endpoint, &scopes, &challenge, grant.as_ref()).await?
@@ -190,8 +191,8 @@ impl Client {
                 return Err(refusal(endpoint, access, response, credentials).await);
             }
             grant = next;
+            rounds += 1;
         }
-        unreachable!("the number of rounds is limited")
     }
 
     /// Sends a GET or HEAD.

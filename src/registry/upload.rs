@@ -45,43 +45,37 @@ enum Attempt {
     Lost(RegistryError),
 }
 
+/// How an upload begins.
+enum Opening {
+    /// It need not: the blob was linked from another repository.
+    Mounted,
+    /// In a session that the registry opened instead of linking, with the scopes it was asked with.
+    Session(Url, Vec<String>),
+    /// In a session that is still to be opened.
+    Fresh,
+}
+
 /// Sees to it that a registry has a blob.
 pub(super) async fn push(client: &Client, endpoint: &Endpoint, blob: &PushBlob) -> Result<(), RegistryError> {
-    let digest = blob.descriptor.digest;
-    let size = blob.descriptor.size_bytes;
+    let whole = || report(client.progress().as_ref(), blob, blob.descriptor.size_bytes);
     if exists(client, endpoint, &blob.descriptor).await? {
-        report(client.progress().as_ref(), blob, size);
+        whole();
         return Ok(());
     }
-    let from = blob.mount_from.as_ref().filter(|from| can_mount(client, endpoint, from));
-    let mut scopes = Vec::new();
+    let mut opening = mount(client, endpoint, blob).await?;
     let mut lost = 0;
-    let mut opened = match from {
-        Some(from) => {
-            scopes.push(format!("repository:{}:pull", from.repository));
-            let query = format!("blobs/uploads/?mount={digest}&from={}", from.repository);
-            match open(client, endpoint, &scopes, &query).await {
-                Ok(None) => {
-                    report(client.progress().as_ref(), blob, size);
-                    return Ok(());
-                }
-                Ok(location) => location,
-                // Who may not read the other repository may still write this one.
-                Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) => {
-                    scopes.clear();
-                    None
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        None => None,
-    };
     loop {
-        let location = match opened.take() {
-            Some(location) => location,
-            None => open(client, endpoint, &scopes, "blobs/uploads/")
-                .await?
-                .ok_or_else(|| protocol(endpoint, "it answered 201 to the opening of an upload".into()))?,
+        let (location, scopes) = match std::mem::replace(&mut opening, Opening::Fresh) {
+            Opening::Mounted => {
+                whole();
+                return Ok(());
+            }
+            Opening::Session(location, scopes) => (location, scopes),
+            Opening::Fresh => {
+                let location = open(client, endpoint, &[], "blobs/uploads/").await?;
+                let odd = || protocol(endpoint, "it answered 201 to the opening of an upload".into());
+                (location.ok_or_else(odd)?, Vec::new())
+            }
         };
         let mut upload = Upload { client, endpoint, scopes: &scopes, blob, location, offset: 0, in_chunks: false };
         match upload.run().await? {
@@ -92,9 +86,26 @@ pub(super) async fn push(client: &Client, endpoint: &Endpoint, blob: &PushBlob) 
     }
 }
 
-fn can_mount(client: &Client, endpoint: &Endpoint, from: &Reference) -> bool {
-    let source = client.primary(from).ok();
-    source.is_some_and(|source| source.host == endpoint.host && source.repository != endpoint.repository)
+/// Asks the registry to link a blob from the repository that has it.
+async fn mount(client: &Client, endpoint: &Endpoint, blob: &PushBlob) -> Result<Opening, RegistryError> {
+    let Some(source) = blob.mount_from.as_ref().and_then(|from| mount_source(client, endpoint, from)) else {
+        return Ok(Opening::Fresh);
+    };
+    let scopes = vec![source.scope(Access::Pull)];
+    let query = format!("blobs/uploads/?mount={}&from={}", blob.descriptor.digest, source.repository);
+    match open(client, endpoint, &scopes, &query).await {
+        Ok(None) => Ok(Opening::Mounted),
+        Ok(Some(location)) => Ok(Opening::Session(location, scopes)),
+        // Who may not read the other repository may still write this one.
+        Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) => Ok(Opening::Fresh),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the other repository if it is on the same registry.
+fn mount_source(client: &Client, endpoint: &Endpoint, from: &Reference) -> Option<Endpoint> {
+    let source = client.primary(from).ok()?;
+    (source.host == endpoint.host && source.repository != endpoint.repository).then_some(source)
 }
 
 async fn exists(client: &Client, endpoint: &Endpoint, descriptor: &Descriptor) -> Result<bool, RegistryError> {

@@ -37,17 +37,31 @@ impl Image {
     }
 }
 
+/// A client and the directory of its credentials.
+pub struct TestClient {
+    client: Client,
+    _dir: tempfile::TempDir,
+}
+
+impl std::ops::Deref for TestClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 /// A client without mirrors, credentials and patience.
-pub fn client() -> Client {
+pub fn client() -> TestClient {
     client_with("", None)
 }
 
 /// A client with the text of a registries.conf and of an auth.json.
-pub fn client_with(registries: &str, auth: Option<&str>) -> Client {
+pub fn client_with(registries: &str, auth: Option<&str>) -> TestClient {
     let dir = tempfile::tempdir().unwrap();
     let credentials = match auth {
         Some(text) => {
-            let file = dir.keep().join("auth.json");
+            let file = dir.path().join("auth.json");
             std::fs::write(&file, text).unwrap();
             CredentialStore::new(vec![file])
         }
@@ -58,7 +72,8 @@ pub fn client_with(registries: &str, auth: Option<&str>) -> Client {
         certificate_dirs: Vec::new(),
         ..transport::Options::default()
     };
-    Client::new(Options { registries: Registries::parse(registries).unwrap(), credentials, transport })
+    let registries = Registries::parse(registries).unwrap();
+    TestClient { client: Client::new(Options { registries, credentials, transport }), _dir: dir }
 }
 
 pub fn start() -> MockServer {
