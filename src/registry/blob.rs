@@ -13,6 +13,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How much comes between two reports of progress: chunks are small, and a report may take a lock.
+const REPORT_BYTES: u64 = 256 << 10;
 /// Chunks between the network and the reader; some 16 KiB each.
 const QUEUED_CHUNKS: usize = 32;
 /// How often a download is taken up again without a byte gained.
@@ -36,10 +38,15 @@ pub struct BlobReader {
 /// What has come of a blob so far.
 struct Download {
     client: Client,
+    /// Who sends it.
     endpoint: Endpoint,
+    /// Who else may have the rest of it.
+    others: Vec<Endpoint>,
     descriptor: Descriptor,
     hasher: sha2::Sha256,
     received: u64,
+    /// Bytes told to `progress`.
+    reported: u64,
     progress: Option<Progress>,
 }
 
@@ -60,29 +67,47 @@ impl Client {
             let url = format!("blob {}", descriptor.digest);
             return Err(TransportError::TooLarge { url, limit_bytes }.into());
         }
-        let mut reader = self.open_blob(reference, descriptor).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = reader.chunks.recv().await {
-            bytes.extend_from_slice(&chunk?);
-        }
-        Ok(bytes)
+        // The whole of it from one mirror or the next: wrong bytes of one are no loss.
+        self.mirrored(reference, |endpoint| async {
+            let mut reader = self.open_blob_at(endpoint, Vec::new(), descriptor).await?;
+            let mut bytes = Vec::new();
+            loop {
+                match reader.chunks.recv().await {
+                    Some(chunk) => bytes.extend_from_slice(&chunk?),
+                    None => return Ok(bytes),
+                }
+            }
+        })
+        .await
     }
 
     async fn open_blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobReader, RegistryError> {
-        let (download, response) = self
-            .mirrored(reference, |endpoint| async {
-                let response = self.request_blob(&endpoint, descriptor, 0).await?;
-                let download = Download {
-                    client: self.clone(),
-                    endpoint,
-                    descriptor: descriptor.clone(),
-                    hasher: sha2::Sha256::new(),
-                    received: 0,
-                    progress: self.progress(),
-                };
-                Ok((download, response))
-            })
-            .await?;
+        let all = self.endpoints(reference)?;
+        self.mirrored(reference, |endpoint| {
+            let others = all.iter().skip_while(|e| **e != endpoint).skip(1).cloned().collect();
+            self.open_blob_at(endpoint, others, descriptor)
+        })
+        .await
+    }
+
+    async fn open_blob_at(
+        &self,
+        endpoint: Endpoint,
+        mut others: Vec<Endpoint>,
+        descriptor: &Descriptor,
+    ) -> Result<BlobReader, RegistryError> {
+        others.reverse();
+        let response = self.request_blob(&endpoint, descriptor, 0).await?;
+        let download = Download {
+            client: self.clone(),
+            endpoint,
+            others,
+            descriptor: descriptor.clone(),
+            hasher: sha2::Sha256::new(),
+            received: 0,
+            reported: 0,
+            progress: self.progress(),
+        };
         let (sender, chunks) = mpsc::channel(QUEUED_CHUNKS);
         runtime().spawn(download.run(response, sender));
         Ok(BlobReader { chunks, current: Bytes::new(), failed: false, verified: false })
@@ -100,7 +125,11 @@ impl Client {
         let headers = if offset > 0 { &headers[..] } else { &[] };
         let answer = self.ask(endpoint, Method::GET, &what, headers).await?;
         match answer.response.status() {
-            StatusCode::OK => Ok(answer.response),
+            StatusCode::OK => match answer.response.length_bytes() {
+                // Told before a byte is passed on, while another mirror can still be asked.
+                Some(actual) if actual != descriptor.size_bytes => Err(size_mismatch(endpoint, descriptor, actual)),
+                _ => Ok(answer.response),
+            },
             StatusCode::PARTIAL_CONTENT if offset > 0 => Ok(answer.response),
             StatusCode::NOT_FOUND => Err(RegistryError::UnknownBlob {
                 digest: descriptor.digest,
@@ -140,11 +169,29 @@ impl Download {
             };
             fruitless = if self.received > before { 1 } else { fruitless + 1 };
             if fruitless > RESUME_LIMIT {
-                return Err(broken);
+                response = self.resume_elsewhere(broken).await?;
+                fruitless = 0;
+                continue;
             }
             tokio::time::sleep(RESUME_WAIT * 2u32.pow(fruitless - 1)).await;
-            response = self.client.request_blob(&self.endpoint, &self.descriptor, self.received).await?;
+            response = match self.client.request_blob(&self.endpoint, &self.descriptor, self.received).await {
+                Ok(response) => response,
+                Err(error) => self.resume_elsewhere(error).await?,
+            };
         }
+    }
+
+    /// Gets the rest from the next mirror, or from the registry itself: a digest names the same bytes everywhere.
+    async fn resume_elsewhere(&mut self, mut error: RegistryError) -> Result<Response, RegistryError> {
+        while let Some(next) = self.others.pop() {
+            self.client.note_failure(&self.endpoint, &error);
+            self.endpoint = next;
+            match self.client.request_blob(&self.endpoint, &self.descriptor, self.received).await {
+                Ok(response) => return Ok(response),
+                Err(next) => error = next,
+            }
+        }
+        Err(error)
     }
 
     /// Returns how many bytes of an answer are known already: a server need not heed `Range`.
@@ -186,11 +233,17 @@ impl Download {
             if sender.send(Ok(chunk)).await.is_err() {
                 return Ok(Passed::ReaderGone);
             }
-            if let Some(progress) = &self.progress {
-                progress(&self.descriptor.digest.to_string(), received, self.descriptor.size_bytes);
-            }
+            self.report();
         }
         Ok(Passed::Whole)
+    }
+
+    fn report(&mut self) {
+        let is_due = self.received == self.descriptor.size_bytes || self.received >= self.reported + REPORT_BYTES;
+        if let Some(progress) = self.progress.as_ref().filter(|_| is_due) {
+            progress(&self.descriptor.digest.to_string(), self.received, self.descriptor.size_bytes);
+            self.reported = self.received;
+        }
     }
 
     async fn verify(&mut self, sender: &mpsc::Sender<Result<Bytes, RegistryError>>) -> Result<(), RegistryError> {
@@ -209,13 +262,13 @@ impl Download {
     }
 
     fn size_mismatch(&self, actual: u64) -> RegistryError {
-        RegistryError::SizeMismatch {
-            digest: self.descriptor.digest,
-            registry: self.endpoint.host.clone(),
-            expected: self.descriptor.size_bytes,
-            actual,
-        }
+        size_mismatch(&self.endpoint, &self.descriptor, actual)
     }
+}
+
+fn size_mismatch(endpoint: &Endpoint, descriptor: &Descriptor, actual: u64) -> RegistryError {
+    let (digest, expected, registry) = (descriptor.digest, descriptor.size_bytes, endpoint.host.clone());
+    RegistryError::SizeMismatch { digest, registry, expected, actual }
 }
 
 enum Passed {

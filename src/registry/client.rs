@@ -6,11 +6,11 @@ use super::credentials::CredentialStore;
 use super::endpoint::{Access, Endpoint};
 use super::{CredentialsUsed, Registries, RegistryError};
 use crate::image::Reference;
-use crate::transport::{self, Request, Response, Retry, Transport, authority};
+use crate::transport::{self, Request, Response, Retry, Transport, TransportError, authority};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     auth: Authenticator,
     /// Scheme by host, for the hosts that may be plain.
     schemes: Mutex<HashMap<String, &'static str>>,
+    /// Mirrors that were down once: they are not waited for a second time.
+    down: Mutex<HashSet<String>>,
 }
 
 /// An answer and the credentials that its request carried.
@@ -76,6 +78,7 @@ impl Client {
             registries: options.registries,
             auth: Authenticator::new(options.credentials),
             schemes: Mutex::default(),
+            down: Mutex::default(),
         };
         Client { shared: Arc::new(shared), progress: None }
     }
@@ -94,8 +97,27 @@ impl Client {
         self.progress.clone()
     }
 
+    /// Returns where to pull from, in order: the mirrors that are up, and the registry itself.
     pub(super) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, RegistryError> {
-        self.shared.registries.endpoints(reference)
+        let mut endpoints = self.shared.registries.endpoints(reference)?;
+        let own = endpoints.pop();
+        let down = self.shared.down.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|mirror| !down.contains(&mirror.host));
+        endpoints.extend(own);
+        Ok(endpoints)
+    }
+
+    /// Remembers that a mirror does not serve, if that is what its error says.
+    pub(super) fn note_failure(&self, mirror: &Endpoint, error: &RegistryError) {
+        let is_down = match error {
+            RegistryError::Transport(e) => e.is_transient(),
+            RegistryError::Status { status, .. } => *status >= 500,
+            RegistryError::RateLimited { .. } => true,
+            _ => false,
+        };
+        if is_down {
+            self.shared.down.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.host.clone());
+        }
     }
 
     pub(super) fn primary(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
@@ -123,7 +145,11 @@ impl Client {
         }
         let Ok(ping) = format!("https://{}/v2/", endpoint.host).parse() else { return "https" };
         let request = Request { retry: Retry::Never, ..Request::get(ping) };
-        let scheme = if self.shared.transport.send(&request).await.is_ok() { "https" } else { "http" };
+        let scheme = match self.shared.transport.send(&request).await {
+            Ok(_) => "https",
+            Err(error) if speaks_tls(&error) => "https",
+            Err(_) => "http",
+        };
         lock().insert(endpoint.host.clone(), scheme);
         scheme
     }
@@ -140,7 +166,8 @@ impl Client {
         let mut scopes = vec![endpoint.scope(access)];
         scopes.extend_from_slice(extra_scopes);
         let mut grant = shared.auth.known(endpoint, &scopes).await;
-        for round in 0.. {
+        let mut rounds = 0;
+        loop {
             let mut request = request.clone();
             if let Some(grant) = &grant {
                 request.headers.insert(AUTHORIZATION, grant.header.clone());
@@ -152,7 +179,7 @@ impl Client {
             if response.status() != StatusCode::UNAUTHORIZED || !is_own {
                 return Ok(Answer { response, credentials });
             }
-            let asked = challenge::pick(response.headers()).filter(|_| round < CHALLENGE_LIMIT);
+            let asked = challenge::pick(response.headers()).filter(|_| rounds < CHALLENGE_LIMIT);
             let next = match asked {
                 Some(challenge) => {
                     shared.auth.answer(&shared.transport, endpoint, &scopes, &challenge, grant.as_ref()).await?
@@ -164,8 +191,8 @@ impl Client {
                 return Err(refusal(endpoint, access, response, credentials).await);
             }
             grant = next;
+            rounds += 1;
         }
-        unreachable!("the number of rounds is limited")
     }
 
     /// Sends a GET or HEAD.
@@ -181,6 +208,18 @@ impl Client {
             request = request.header(name.clone(), value);
         }
         self.send(endpoint, Access::Pull, &[], &request).await
+    }
+}
+
+/// Tells whether a request failed within TLS, for want of trust: the request that follows shall say so, and a password
+/// must not go the same way without TLS.
+fn speaks_tls(error: &TransportError) -> bool {
+    match error {
+        // A handshake that fails counts as no connection; one that broke had its handshake behind it.  So has that of
+        // TLS 1.3 when the server does not like the certificate that it is shown.
+        TransportError::Broken { .. } => true,
+        TransportError::Unreachable { reason, .. } => reason.contains("certificate") || reason.contains("fatal alert"),
+        _ => false,
     }
 }
 

@@ -30,8 +30,12 @@ pub(super) fn get(helper: &str, server: &str) -> Result<Option<Credential>, Cred
     if helper.is_empty() || !helper.bytes().all(is_plain) {
         return Err(failed("its name may hold only lower-case letters, digits and dashes".into()));
     }
-    let program = format!("docker-credential-{helper}");
-    let mut command = Command::new(&program);
+    run(&format!("docker-credential-{helper}"), helper, server)
+}
+
+fn run(program: &str, helper: &str, server: &str) -> Result<Option<Credential>, CredentialsError> {
+    let failed = |reason: String| CredentialsError::Helper { helper: helper.to_owned(), reason };
+    let mut command = Command::new(program);
     command.arg("get").env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let wanted = |name: &str| ENVIRONMENT.contains(&name) || ENVIRONMENT_PREFIXES.iter().any(|p| name.starts_with(p));
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));
@@ -50,7 +54,7 @@ pub(super) fn get(helper: &str, server: &str) -> Result<Option<Credential>, Cred
         "<token>" => Secret::IdentityToken(answer.secret),
         _ => Secret::Basic { username: answer.username, password: answer.secret },
     };
-    Ok(Some(Credential { secret, source: program }))
+    Ok(Some(Credential { secret, source: program.to_owned() }))
 }
 
 /// Writes the server's name, reads the answer and waits, all within the time.
@@ -80,4 +84,52 @@ fn converse(mut child: Child, server: &str) -> std::io::Result<(bool, Vec<u8>)> 
     };
     let output = reader.join().map_err(|_| std::io::Error::other("reading its answer failed"))??;
     Ok((status.success(), output))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn ask(script: &str) -> Result<Option<Credential>, CredentialsError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("helper");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        // Another test's fork may hold the file open for writing for a moment (ETXTBSY).
+        for _ in 0..50 {
+            match run(path.to_str().unwrap(), "x", "reg.io") {
+                Err(e) if e.to_string().contains("busy") => std::thread::sleep(Duration::from_millis(10)),
+                outcome => return outcome,
+            }
+        }
+        panic!("the script stays busy");
+    }
+
+    #[test]
+    fn a_helper_is_asked_on_its_standard_input() {
+        let answer = ask(r#"[ "$1" = get ] && read s; echo "{\"Username\":\"$s\",\"Secret\":\"p\"}""#);
+        let secret = answer.unwrap().unwrap().secret;
+        assert_eq!(secret, Secret::Basic { username: "reg.io".into(), password: "p".into() });
+        let token = ask(r#"echo '{"Username":"<token>","Secret":"T"}'"#).unwrap().unwrap().secret;
+        assert_eq!(token, Secret::IdentityToken("T".into()));
+    }
+
+    #[test]
+    fn a_helper_sees_a_clean_environment() {
+        // Cargo sets this one for every test.
+        let script = r#"printf '{"Username":"%s","Secret":"%s"}' "${CARGO_PKG_NAME-unset}" "${PATH:+set}""#;
+        let secret = ask(script).unwrap().unwrap().secret;
+        assert_eq!(secret, Secret::Basic { username: "unset".into(), password: "set".into() });
+    }
+
+    #[test]
+    fn nothing_found_is_no_error_but_a_failure_is() {
+        assert_eq!(ask("echo 'credentials not found in native keychain'; exit 1").unwrap(), None);
+        let error = ask("echo s3cret; exit 1").unwrap_err().to_string();
+        assert_eq!(error, "credential helper `docker-credential-x`: it failed");
+        let error = ask("echo s3cret").unwrap_err().to_string();
+        assert_eq!(error, "credential helper `docker-credential-x`: its answer is malformed");
+    }
 }

@@ -111,7 +111,7 @@ pub enum RegistryError {
         actual: String,
     },
     /// Content of another length than its descriptor says.
-    #[error("blob `{digest}` from `{registry}` has {actual} bytes or more, not {expected}")]
+    #[error("blob `{digest}` from `{registry}` has {actual} bytes, not {expected}")]
     SizeMismatch {
         /// Which blob.
         digest: Digest,
@@ -119,7 +119,7 @@ pub enum RegistryError {
         registry: String,
         /// As the descriptor says.
         expected: u64,
-        /// As it came.
+        /// As it came; more may have followed.
         actual: u64,
     },
     /// No manifest for the platform.

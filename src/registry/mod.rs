@@ -18,7 +18,7 @@ mod upload;
 
 pub use blob::BlobReader;
 pub use client::{Client, Options, Progress};
-pub use credentials::{Credential, CredentialStore, Secret};
+pub use credentials::{Credential, CredentialStore, CredentialsError, Secret};
 pub use error::{CredentialsUsed, RegistryError};
 pub use pull::{Fetched, Resolved};
 pub use push::{BlobSource, PushBlob, PushManifest};

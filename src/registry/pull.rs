@@ -128,17 +128,16 @@ impl Client {
         attempt: impl Fn(Endpoint) -> F,
     ) -> Result<T, RegistryError> {
         let mut endpoints = self.endpoints(reference)?;
-        let own = endpoints.pop();
+        let Some(own) = endpoints.pop() else {
+            return Err(RegistryError::Blocked { name: reference.name() });
+        };
         for mirror in endpoints {
-            match attempt(mirror).await {
-                Err(error) if error.is_mirrors_fault() => {}
+            match attempt(mirror.clone()).await {
+                Err(error) if error.is_mirrors_fault() => self.note_failure(&mirror, &error),
                 outcome => return outcome,
             }
         }
-        match own {
-            Some(own) => attempt(own).await,
-            None => Err(RegistryError::Blocked { name: reference.name() }),
-        }
+        attempt(own).await
     }
 
     async fn fetch_at(

@@ -8,12 +8,15 @@ use crate::transport::{Body, Request, Retry, Sent, redacted};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{Method, StatusCode};
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
 /// How often a broken upload is taken up again without a byte gained.
 const RESUME_LIMIT: u32 = 5;
 /// The first wait before it is; it doubles.
-const RESUME_WAIT: std::time::Duration = std::time::Duration::from_millis(200);
+const RESUME_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait that a registry may ask for.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// Size of the chunks for registries that do not take a blob whole.
 const CHUNK_BYTES: u64 = 16 << 20;
 
@@ -42,43 +45,37 @@ enum Attempt {
     Lost(RegistryError),
 }
 
+/// How an upload begins.
+enum Opening {
+    /// It need not: the blob was linked from another repository.
+    Mounted,
+    /// In a session that the registry opened instead of linking, with the scopes it was asked with.
+    Session(Url, Vec<String>),
+    /// In a session that is still to be opened.
+    Fresh,
+}
+
 /// Sees to it that a registry has a blob.
 pub(super) async fn push(client: &Client, endpoint: &Endpoint, blob: &PushBlob) -> Result<(), RegistryError> {
-    let digest = blob.descriptor.digest;
-    let size = blob.descriptor.size_bytes;
+    let whole = || report(client.progress().as_ref(), blob, blob.descriptor.size_bytes);
     if exists(client, endpoint, &blob.descriptor).await? {
-        report(client.progress().as_ref(), blob, size);
+        whole();
         return Ok(());
     }
-    let from = blob.mount_from.as_ref().filter(|from| can_mount(client, endpoint, from));
-    let mut scopes = Vec::new();
+    let mut opening = mount(client, endpoint, blob).await?;
     let mut lost = 0;
-    let mut opened = match from {
-        Some(from) => {
-            scopes.push(format!("repository:{}:pull", from.repository));
-            let query = format!("blobs/uploads/?mount={digest}&from={}", from.repository);
-            match open(client, endpoint, &scopes, &query).await {
-                Ok(None) => {
-                    report(client.progress().as_ref(), blob, size);
-                    return Ok(());
-                }
-                Ok(location) => location,
-                // Who may not read the other repository may still write this one.
-                Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) => {
-                    scopes.clear();
-                    None
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        None => None,
-    };
     loop {
-        let location = match opened.take() {
-            Some(location) => location,
-            None => open(client, endpoint, &scopes, "blobs/uploads/")
-                .await?
-                .ok_or_else(|| protocol(endpoint, "it answered 201 to the opening of an upload".into()))?,
+        let (location, scopes) = match std::mem::replace(&mut opening, Opening::Fresh) {
+            Opening::Mounted => {
+                whole();
+                return Ok(());
+            }
+            Opening::Session(location, scopes) => (location, scopes),
+            Opening::Fresh => {
+                let location = open(client, endpoint, &[], "blobs/uploads/").await?;
+                let odd = || protocol(endpoint, "it answered 201 to the opening of an upload".into());
+                (location.ok_or_else(odd)?, Vec::new())
+            }
         };
         let mut upload = Upload { client, endpoint, scopes: &scopes, blob, location, offset: 0, in_chunks: false };
         match upload.run().await? {
@@ -89,9 +86,26 @@ pub(super) async fn push(client: &Client, endpoint: &Endpoint, blob: &PushBlob) 
     }
 }
 
-fn can_mount(client: &Client, endpoint: &Endpoint, from: &Reference) -> bool {
-    let source = client.primary(from).ok();
-    source.is_some_and(|source| source.host == endpoint.host && source.repository != endpoint.repository)
+/// Asks the registry to link a blob from the repository that has it.
+async fn mount(client: &Client, endpoint: &Endpoint, blob: &PushBlob) -> Result<Opening, RegistryError> {
+    let Some(source) = blob.mount_from.as_ref().and_then(|from| mount_source(client, endpoint, from)) else {
+        return Ok(Opening::Fresh);
+    };
+    let scopes = vec![source.scope(Access::Pull)];
+    let query = format!("blobs/uploads/?mount={}&from={}", blob.descriptor.digest, source.repository);
+    match open(client, endpoint, &scopes, &query).await {
+        Ok(None) => Ok(Opening::Mounted),
+        Ok(Some(location)) => Ok(Opening::Session(location, scopes)),
+        // Who may not read the other repository may still write this one.
+        Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) => Ok(Opening::Fresh),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the other repository if it is on the same registry.
+fn mount_source(client: &Client, endpoint: &Endpoint, from: &Reference) -> Option<Endpoint> {
+    let source = client.primary(from).ok()?;
+    (source.host == endpoint.host && source.repository != endpoint.repository).then_some(source)
 }
 
 async fn exists(client: &Client, endpoint: &Endpoint, descriptor: &Descriptor) -> Result<bool, RegistryError> {
@@ -150,6 +164,9 @@ impl Upload<'_> {
                 }
                 Attempt::Broken(error) => error,
             };
+            if asked_wait(&error).is_some_and(|wait| wait > WAIT_LIMIT) {
+                return Err(error);
+            }
             if !self.ask_offset().await? {
                 return Ok(Some(error));
             }
@@ -157,7 +174,8 @@ impl Upload<'_> {
             if fruitless > RESUME_LIMIT {
                 return Err(error);
             }
-            tokio::time::sleep(RESUME_WAIT * 2u32.pow(fruitless - 1)).await;
+            let backoff = RESUME_WAIT * 2u32.pow(fruitless - 1);
+            tokio::time::sleep(asked_wait(&error).unwrap_or(backoff)).await;
         }
     }
 
@@ -290,6 +308,14 @@ impl BlobSource {
                 Body::Bytes(bytes.slice((offset_bytes as usize).min(end)..end))
             }
         }
+    }
+}
+
+/// Returns how long a registry asks to wait, where it does so in seconds.
+fn asked_wait(error: &RegistryError) -> Option<Duration> {
+    match error {
+        RegistryError::RateLimited { retry_after: Some(text), .. } => text.trim().parse().ok().map(Duration::from_secs),
+        _ => None,
     }
 }
 

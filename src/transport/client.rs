@@ -14,7 +14,7 @@ use std::time::Duration;
 use url::Url;
 
 /// Time for a connection to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time within which an answer must begin once everything is sent, and within which some byte must move.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same after an upload: registries digest a blob, or move it to their storage, before they answer.
@@ -27,6 +27,8 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Options {
     /// Hosts, exactly as `host` or `host:port`, whose certificate is not checked and that may be asked by plain http.
     pub insecure: BTreeSet<String>,
+    /// Files of authorities that are trusted for every host, beside the system's.
+    pub root_certificates: Vec<PathBuf>,
     /// Directories with a directory of certificates for each host.
     pub certificate_dirs: Vec<PathBuf>,
     /// The first wait between two attempts; it doubles each time.
@@ -43,6 +45,7 @@ impl Default for Options {
         }
         Options {
             insecure: BTreeSet::new(),
+            root_certificates: Vec::new(),
             certificate_dirs,
             backoff: Duration::from_millis(300),
             idle_timeout: IDLE_TIMEOUT,
@@ -137,7 +140,11 @@ impl Transport {
         let is_special = !certificates.is_empty() || self.is_insecure(url) || is_local(url);
         let client = match clients.get("") {
             Some(common) if !is_special => common.clone(),
-            _ => build(certificates, self.is_insecure(url), is_local(url))?,
+            _ => {
+                let mut certificates = certificates;
+                certificates.add_roots(&self.0.options.root_certificates)?;
+                build(certificates, self.is_insecure(url), is_local(url))?
+            }
         };
         if !is_special {
             clients.insert(String::new(), client.clone());

@@ -13,7 +13,7 @@ pub enum TransportError {
     Unreachable {
         /// Host and port.
         host: String,
-        /// The chain of causes.
+        /// The innermost cause.
         reason: String,
     },
     /// The connection broke while the answer was read.
@@ -21,7 +21,7 @@ pub enum TransportError {
     Broken {
         /// Host and port.
         host: String,
-        /// The chain of causes.
+        /// The innermost cause.
         reason: String,
     },
     /// Nothing came for too long.
@@ -87,7 +87,7 @@ impl TransportError {
     pub(super) fn from_reqwest(error: reqwest::Error, host: &str) -> TransportError {
         let is_connect = error.is_connect();
         let is_builder = error.is_builder();
-        let reason = chain(&error.without_url());
+        let reason = cause(&error.without_url());
         let host = host.to_owned();
         match (is_builder, is_connect) {
             (true, _) => TransportError::Setup(reason),
@@ -101,18 +101,11 @@ impl TransportError {
     }
 }
 
-/// The innermost causes say what happened; the outer ones only that something did.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut causes: Vec<String> = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        // A wrapper that repeats its cause would say everything twice.
-        causes.retain(|earlier| !earlier.contains(&text) || earlier == &text);
-        if !causes.contains(&text) {
-            causes.push(text);
-        }
-        next = cause.source();
+/// Returns the innermost cause: the outer ones only say that something went wrong.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
     }
-    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+    innermost.to_string()
 }

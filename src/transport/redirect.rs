@@ -1,7 +1,7 @@
 //! Where a redirect may lead, and what is sent there.
 
 use super::host::{is_local, is_private};
-use super::{Request, TransportError};
+use super::{Body, Request, TransportError};
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Method, StatusCode};
 use url::{Host, Url};
@@ -40,6 +40,9 @@ pub(super) fn follow(
         return Err(refuse(&to, "what is sent is meant for the first host only"));
     }
     let mut next = Request { url: to, ..request.clone() };
+    if status == StatusCode::SEE_OTHER && next.method != Method::HEAD {
+        (next.method, next.body) = (Method::GET, Body::Empty);
+    }
     if !same_host {
         for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
             next.headers.remove(name);
@@ -78,6 +81,14 @@ mod tests {
     fn authorization_stays_with_its_host(#[case] from: &str, #[case] to: &str, #[case] kept: bool) {
         let next = redirect(Method::GET, from, to).unwrap().unwrap();
         assert_eq!(next.headers.contains_key(AUTHORIZATION), kept);
+    }
+
+    #[test]
+    fn see_other_is_a_get() {
+        let request = Request::new(Method::POST, "https://a.io/x".parse().unwrap()).body(Body::Bytes("x".into()));
+        let headers = HeaderMap::from_iter([(LOCATION, "/y".parse().unwrap())]);
+        let next = follow(&request, StatusCode::SEE_OTHER, &headers).unwrap().unwrap();
+        assert_eq!((next.method, next.body.length_bytes()), (Method::GET, 0));
     }
 
     #[rstest]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How often a request is sent at most.
 pub const ATTEMPT_LIMIT: u32 = 5;
+/// How often a connection is tried at most: each attempt may last as long as the time-out.
+const CONNECT_LIMIT: u32 = 3;
 /// The longest wait that a server may ask for; one that wants more gets no second request.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// The longest wait of our own choosing.
@@ -43,7 +45,7 @@ pub(super) fn wait(
             // failed only for now.
             let lasting = ["certificate", "Name or service not known", "InvalidContentType", "Connection refused"];
             let hopeless = lasting.iter().any(|text| reason.contains(text));
-            (retry != Retry::Never && !hopeless).then_some(backoff)
+            (retry != Retry::Never && !hopeless && attempt < CONNECT_LIMIT).then_some(backoff)
         }
         Err(TransportError::Broken { .. } | TransportError::Idle { .. }) => (retry == Retry::Always).then_some(backoff),
         Err(_) => None,

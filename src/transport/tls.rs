@@ -40,6 +40,14 @@ impl HostCertificates {
         Ok(found)
     }
 
+    /// Adds the authorities in some files.
+    pub(super) fn add_roots(&mut self, files: &[PathBuf]) -> Result<(), TransportError> {
+        for file in files {
+            self.roots.extend(roots(file)?);
+        }
+        Ok(())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.roots.is_empty() && self.identity.is_none()
     }

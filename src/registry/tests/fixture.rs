@@ -5,7 +5,11 @@ use crate::image::{Descriptor, Digest, Reference, media_type};
 use crate::registry::{Client, CredentialStore, Options, Registries};
 use crate::transport;
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -33,17 +37,31 @@ impl Image {
     }
 }
 
+/// A client and the directory of its credentials.
+pub struct TestClient {
+    client: Client,
+    _dir: tempfile::TempDir,
+}
+
+impl std::ops::Deref for TestClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 /// A client without mirrors, credentials and patience.
-pub fn client() -> Client {
+pub fn client() -> TestClient {
     client_with("", None)
 }
 
 /// A client with the text of a registries.conf and of an auth.json.
-pub fn client_with(registries: &str, auth: Option<&str>) -> Client {
+pub fn client_with(registries: &str, auth: Option<&str>) -> TestClient {
     let dir = tempfile::tempdir().unwrap();
     let credentials = match auth {
         Some(text) => {
-            let file = dir.keep().join("auth.json");
+            let file = dir.path().join("auth.json");
             std::fs::write(&file, text).unwrap();
             CredentialStore::new(vec![file])
         }
@@ -54,7 +72,8 @@ pub fn client_with(registries: &str, auth: Option<&str>) -> Client {
         certificate_dirs: Vec::new(),
         ..transport::Options::default()
     };
-    Client::new(Options { registries: Registries::parse(registries).unwrap(), credentials, transport })
+    let registries = Registries::parse(registries).unwrap();
+    TestClient { client: Client::new(Options { registries, credentials, transport }), _dir: dir }
 }
 
 pub fn start() -> MockServer {
@@ -106,7 +125,7 @@ pub struct RealRegistry {
 /// Starts it, `None` with a reason on the terminal where the program is not installed.  `extra` is YAML.
 pub fn real_registry(test: &str, extra: impl Fn(&std::path::Path) -> String, http: &str) -> Option<RealRegistry> {
     let dir = tempfile::tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let root = dir.path().join("data");
@@ -130,7 +149,7 @@ pub fn real_registry(test: &str, extra: impl Fn(&std::path::Path) -> String, htt
     };
     let registry = RealRegistry { child, host: format!("127.0.0.1:{port}"), dir };
     for _ in 0..400 {
-        if std::net::TcpStream::connect(&registry.host).is_ok() {
+        if TcpStream::connect(&registry.host).is_ok() {
             return Some(registry);
         }
         std::thread::sleep(Duration::from_millis(25));
@@ -143,4 +162,37 @@ impl Drop for RealRegistry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A way to a host that is cut once, when a connection has carried so many bytes in one direction.
+///
+/// Returns its own address; `cuts` counts.
+pub fn cutting_proxy(host: &str, after_bytes: usize, cuts: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let host = host.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&host).unwrap());
+            for (mut from, mut to) in [(&client, &server), (&server, &client)]
+                .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+            {
+                let cuts = Arc::clone(&cuts);
+                std::thread::spawn(move || {
+                    let (mut buffer, mut carried) = ([0; 16 << 10], 0);
+                    while let Ok(n @ 1..) = from.read(&mut buffer) {
+                        carried += n;
+                        let is_time = carried > after_bytes
+                            && cuts.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+                        if is_time || to.write_all(&buffer[..n]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = from.shutdown(Shutdown::Both);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
 }

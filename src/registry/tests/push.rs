@@ -147,6 +147,25 @@ fn an_upload_that_broke_goes_on_where_the_registry_says() {
 }
 
 #[test]
+fn an_upload_waits_as_long_as_it_is_told_to() {
+    let server = start();
+    let busy = status(429).insert_header("Retry-After", "1");
+    mount(
+        &server,
+        [
+            missing(),
+            opened("a"),
+            Mock::given(method("GET")).respond_with(session(204, "a").insert_header("Range", "0-0")),
+            Mock::given(method("PUT")).respond_with(busy).up_to_n_times(1),
+            Mock::given(method("PUT")).and(body_bytes(BYTES)).respond_with(status(201)).expect(1),
+        ],
+    );
+    let start = std::time::Instant::now();
+    push(&server).unwrap();
+    assert!(start.elapsed() >= std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_session_that_is_lost_is_opened_anew() {
     let server = start();
     mount(

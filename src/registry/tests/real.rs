@@ -5,13 +5,15 @@ use crate::image::{Descriptor, Digest, Reference, media_type as mt};
 use crate::registry::{BlobSource, Client, Progress, PushBlob, PushManifest, RegistryError};
 use crate::transport;
 use std::io::Read;
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// `u` and `s3cret`.
 const HTPASSWD: &str = "u:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
 
-fn blobs(image: &Image, dir: &std::path::Path) -> [PushBlob; 2] {
+fn blobs(image: &Image, dir: &Path) -> [PushBlob; 2] {
     let file = dir.join("layer");
     std::fs::write(&file, &image.layer).unwrap();
     let config = image.config.clone().into();
@@ -41,9 +43,9 @@ fn layer(client: &Client, reference: &Reference) -> Vec<u8> {
 fn an_image_goes_there_and_back() {
     let Some(registry) = real_registry("an_image_goes_there_and_back", |_| String::new(), "") else { return };
     let image = Image::new(&vec![7; 3 << 20]);
-    let sent = std::sync::Arc::new(AtomicU64::new(0));
-    let counter = std::sync::Arc::clone(&sent);
-    let progress: Progress = std::sync::Arc::new(move |_, current, total| {
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    let progress: Progress = Arc::new(move |_, current, total| {
         assert!(current <= total);
         counter.fetch_max(current, Ordering::Relaxed);
     });
@@ -69,6 +71,51 @@ fn an_image_goes_there_and_back() {
 }
 
 #[test]
+fn a_cut_connection_is_mended_in_both_directions() {
+    const NAME: &str = "a_cut_connection_is_mended_in_both_directions";
+    let Some(registry) = real_registry(NAME, |_| String::new(), "") else { return };
+    let bytes: Vec<u8> = (0..4u32 << 20).map(|n| (n % 251) as u8).collect();
+    let image = Image::new(&bytes);
+    let blobs = blobs(&image, registry.dir.path());
+    let through_proxy = || {
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let address = cutting_proxy(&registry.host, 2 << 20, Arc::clone(&cuts));
+        let reference: Reference = format!("{address}/app:1").parse().unwrap();
+        (reference, cuts)
+    };
+    let (reference, cuts) = through_proxy();
+    push(&client(), &reference, &image, &blobs).unwrap();
+    assert_eq!(cuts.load(Ordering::SeqCst), 1);
+    let (reference, cuts) = through_proxy();
+    assert!(layer(&client(), &reference) == bytes);
+    assert_eq!(cuts.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn another_client_reads_what_was_pushed() {
+    const NAME: &str = "another_client_reads_what_was_pushed";
+    if let Err(e) = Command::new("skopeo").arg("--version").output() {
+        return eprintln!("skipped {NAME}: `skopeo` cannot be run: {e}");
+    }
+    let Some(registry) = real_registry(NAME, |_| String::new(), "") else { return };
+    let image = Image::new(b"layer");
+    let reference: Reference = format!("{}/app:1", registry.host).parse().unwrap();
+    let mut manifest = Descriptor::of(mt::MANIFEST, &image.manifest);
+    manifest.platform = Some("linux/amd64".parse().unwrap());
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": mt::INDEX, "manifests": [manifest]}).to_string();
+    let manifests = [PushManifest { media_type: mt::MANIFEST.into(), bytes: image.manifest.clone().into() }];
+    let top = PushManifest { media_type: mt::INDEX.into(), bytes: index.into() };
+    client().push(&reference, &blobs(&image, registry.dir.path()), &manifests, &top).unwrap();
+    let out = registry.dir.path().join("out");
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["--override-arch=amd64", "--override-os=linux", "copy", "--src-tls-verify=false"]);
+    let output = skopeo.arg(format!("docker://{reference}")).arg(format!("dir:{}", out.display())).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), image.manifest);
+    assert_eq!(std::fs::read(out.join(Digest::of(b"layer").hex())).unwrap(), b"layer");
+}
+
+#[test]
 fn wrong_bytes_are_refused_by_the_registry() {
     let Some(registry) = real_registry("wrong_bytes_are_refused_by_the_registry", |_| String::new(), "") else {
         return;
@@ -84,7 +131,7 @@ fn wrong_bytes_are_refused_by_the_registry() {
 
 #[test]
 fn a_registry_with_passwords_lets_in_who_has_one() {
-    let protect = |dir: &std::path::Path| {
+    let protect = |dir: &Path| {
         std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
         format!("auth: {{htpasswd: {{realm: r, path: {}/htpasswd}}}}\n", dir.display())
     };
@@ -104,33 +151,71 @@ fn a_registry_with_passwords_lets_in_who_has_one() {
     }
 }
 
-#[test]
-fn a_private_authority_is_trusted_for_its_host_alone() {
-    const NAME: &str = "a_private_authority_is_trusted_for_its_host_alone";
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
+/// Makes a certificate for 127.0.0.1, `crt` and `key` in a directory; `None` with a reason where there is no openssl.
+fn certificate(test: &str, dir: &Path) -> Option<[String; 2]> {
+    let path = |name: &str| dir.join(name).display().to_string();
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
     openssl.args(["-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]);
     openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     match openssl.args(["-keyout", &path("key"), "-out", &path("crt")]).output() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(e) => return eprintln!("skipped {NAME}: `openssl` cannot be run: {e}"),
+        Err(e) => {
+            eprintln!("skipped {test}: `openssl` cannot be run: {e}");
+            return None;
+        }
     }
-    let tls = format!(", tls: {{certificate: {}, key: {}}}", path("crt"), path("key"));
+    Some([path("crt"), path("key")])
+}
+
+#[test]
+fn a_host_that_asks_for_a_certificate_is_shown_one() {
+    const NAME: &str = "a_host_that_asks_for_a_certificate_is_shown_one";
+    let dir = tempfile::tempdir().unwrap();
+    let Some([crt, key]) = certificate(NAME, dir.path()) else { return };
+    let tls = format!(", tls: {{certificate: {crt}, key: {key}, clientcas: [{crt}]}}");
+    let Some(registry) = real_registry(NAME, |_| String::new(), &tls) else { return };
+    let reference: Reference = format!("{}/app:1", registry.host).parse().unwrap();
+    let own = dir.path().join(&registry.host);
+    std::fs::create_dir(&own).unwrap();
+    std::fs::copy(&crt, own.join("ca.crt")).unwrap();
+    let ask = || {
+        let certificate_dirs = vec![dir.path().to_owned()];
+        let transport = transport::Options { certificate_dirs, ..transport::Options::default() };
+        let client = Client::new(crate::registry::Options { transport, ..Default::default() });
+        client.manifest(&reference).unwrap_err()
+    };
+    let error = ask();
+    assert!(matches!(error, RegistryError::Transport(_)), "{error}");
+    std::fs::copy(&crt, own.join("client.cert")).unwrap();
+    std::fs::copy(&key, own.join("client.key")).unwrap();
+    let error = ask();
+    assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+}
+
+#[test]
+fn a_private_authority_is_trusted_for_its_host_alone() {
+    const NAME: &str = "a_private_authority_is_trusted_for_its_host_alone";
+    let dir = tempfile::tempdir().unwrap();
+    let Some([crt, key]) = certificate(NAME, dir.path()) else { return };
+    let tls = format!(", tls: {{certificate: {crt}, key: {key}}}");
     let Some(registry) = real_registry(NAME, |_| String::new(), &tls) else { return };
     let reference: Reference = format!("{}/app:1", registry.host).parse().unwrap();
     let trusted = dir.path().join("certs.d").join(&registry.host);
     std::fs::create_dir_all(&trusted).unwrap();
-    std::fs::copy(path("crt"), trusted.join("ca.crt")).unwrap();
-    let with = |certificate_dirs| {
-        let transport = transport::Options { certificate_dirs, ..transport::Options::default() };
+    std::fs::copy(&crt, trusted.join("ca.crt")).unwrap();
+    let with = |certificate_dirs, root_certificates| {
+        let transport = transport::Options { certificate_dirs, root_certificates, ..transport::Options::default() };
         Client::new(crate::registry::Options { transport, ..Default::default() })
     };
-    let error = with(vec![dir.path().join("certs.d")]).manifest(&reference).unwrap_err();
-    assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
-    let error = with(Vec::new()).manifest(&reference).unwrap_err();
-    assert!(!matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+    let by_host = with(vec![dir.path().join("certs.d")], Vec::new());
+    let by_file = with(Vec::new(), vec![dir.path().join("crt")]);
+    for client in [by_host, by_file] {
+        let error = client.manifest(&reference).unwrap_err();
+        assert!(matches!(error, RegistryError::UnknownManifest { .. }), "{error}");
+    }
+    let error = with(Vec::new(), Vec::new()).manifest(&reference).unwrap_err();
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
     // Insecure: any certificate will do.
     let conf = format!("[[registry]]\nlocation='{}'\ninsecure=true", registry.host);
     let error = client_with(&conf, None).manifest(&reference).unwrap_err();
