@@ -17,23 +17,24 @@ pub const CAPABILITY_XATTR: &str = "security.capability";
 /// Writes entries in the order they are given.
 pub struct TarWriter<W> {
     out: W,
-    buffer: Vec<u8>,
+    headers: Vec<u8>,
+    copied: Vec<u8>,
 }
 
 impl<W: Write> TarWriter<W> {
     /// Wraps a writer; headers reach it in writes of a block or a few.
     pub fn new(out: W) -> TarWriter<W> {
-        TarWriter { out, buffer: Vec::new() }
+        TarWriter { out, headers: Vec::new(), copied: Vec::new() }
     }
 
     /// Writes an entry and, for a file, exactly its size from `body`; a body that ends earlier is an error of kind
     /// `UnexpectedEof` and what it has more is not read.
     pub fn append(&mut self, entry: &Entry, body: &mut dyn Read) -> io::Result<()> {
-        self.buffer.clear();
-        encode(entry, &mut self.buffer)?;
-        self.out.write_all(&self.buffer)?;
+        self.headers.clear();
+        encode(entry, &mut self.headers)?;
+        self.out.write_all(&self.headers)?;
         let Kind::File { size_bytes } = entry.kind else { return Ok(()) };
-        let copied = copy_exactly(body, &mut self.out, size_bytes, &mut self.buffer)?;
+        let copied = copy_exactly(body, &mut self.out, size_bytes, &mut self.copied)?;
         if copied < size_bytes {
             let message = format!("`{}` is shorter than {size_bytes} bytes", printable(&entry.path));
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
