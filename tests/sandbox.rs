@@ -133,6 +133,15 @@ fn capabilities_and_limits_are_those_of_docker() {
 }
 
 #[test]
+fn nothing_of_the_builders_root_is_left_above_the_steps_root() {
+    let Some(bench) = Bench::new() else { return };
+    let script = "ls /..; grep -c ' / / ' /proc/self/mountinfo";
+    let (status, output) = bench.run(script, |_| ()).unwrap();
+    assert_eq!(status, ExitStatus::Code(0));
+    assert_eq!(output, "bin\ndev\netc\nproc\nroot\nsys\ntmp\n1\n");
+}
+
+#[test]
 fn a_step_has_three_descriptors_and_only_its_own_environment() {
     let Some(bench) = Bench::new() else { return };
     // The fourth is the directory that `ls` reads.

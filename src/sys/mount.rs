@@ -4,7 +4,7 @@
 //! another descriptor.  What a stranger's tree puts at a path in between cannot redirect it (runc CVE-2021-30465).
 #![allow(unsafe_code)]
 
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -86,14 +86,27 @@ fn set(at: BorrowedFd<'_>, path: &CStr, attributes: libc::mount_attr, recursive:
 }
 
 /// Makes the attached mount `root` this namespace's root directory and drops the old one with all that is on it.
+///
+/// After `pivot_root(".", ".")` the old root lies on top of the new one, and more may be stacked on the old root itself.  An
+/// unmount takes what is uppermost, so it is repeated until nothing is left; then `..` is checked to end at the new root,
+/// for whatever stayed would be one `..` away from every path of the step.
 pub fn pivot(root: BorrowedFd<'_>) -> io::Result<()> {
     let old = open_path(Path::new("/"))?;
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(".", ".")?;
     rustix::process::fchdir(&old)?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    while rustix::mount::unmount(".", UnmountFlags::DETACH).is_ok() {}
     rustix::process::chdir("/")?;
-    Ok(())
+    let place = |path: &str| {
+        let place = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | StatxFlags::INO)?;
+        io::Result::Ok((place.stx_mnt_id, place.stx_ino))
+    };
+    let new = rustix::fs::statx(root, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | StatxFlags::INO)?;
+    if place("..")? == (new.stx_mnt_id, new.stx_ino) {
+        return Ok(());
+    }
+    Err(io::Error::other("the old root is still there"))
 }
 
 /// Opens a trusted path as a place, without opening what is there.
