@@ -2,9 +2,10 @@
 //!
 //! The scratch directory is left full.
 
-use cooper::layer::{Compression, OverlayForm, ReadAhead, UnpackOptions, decompress, unpack_layer};
+use cooper::layer::{Compression, ReadAhead, UnpackOptions, decompress, unpack_layer};
 use cooper::snapshot::upper::{LayerOptions, write_layer};
 use cooper::sys::Root;
+use cooper::sys::overlay::OverlayForm;
 use std::error::Error;
 use std::fs::File;
 use std::io::BufReader;

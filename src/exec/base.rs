@@ -101,7 +101,7 @@ fn unpack(
     let root = Root::open(&pending.tree()).map_err(|error| failed(&error))?;
     let tar = layer::decompress(&mut blob).map_err(|error| failed(&error))?;
     let mut tar = Sha256Reader::new(tar);
-    let options = layer::UnpackOptions::new(session.layer_form());
+    let options = layer::UnpackOptions::new(session.form());
     let unpacked = layer::unpack_layer(&mut tar, &root, options).map_err(|error| failed(&error))?;
     // What follows the end of the archive belongs to both digests too.
     io::copy(&mut tar, &mut io::sink()).map_err(|error| failed(&error))?;
@@ -114,8 +114,7 @@ fn unpack(
             format!("layer {} unpacks to {found}, but the config says {diff_id}", descriptor.digest),
         ));
     }
-    let _ = unpacked;
-    Ok(Vec::new())
+    Ok(unpacked.implied_directories)
 }
 
 /// Gives the layers their names, lowest first.

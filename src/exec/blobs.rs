@@ -129,7 +129,7 @@ fn write(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result
     let out = file.reopen().map_err(|error| failed(&error))?;
     let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp, ..Default::default() };
     let (blob, _) =
-        crate::snapshot::upper::write_layer(&root, session.layer_form(), out, options.compression, &write_options)
+        crate::snapshot::upper::write_layer(&root, session.form(), out, options.compression, &write_options)
             .map_err(|error| failed(&error))?;
     session.store().adopt_blob(file, &blob.digest).map_err(store_failure)?;
     Ok((Descriptor::new(blob.media_type, blob.digest, blob.size_bytes), blob.diff_id))

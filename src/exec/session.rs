@@ -43,14 +43,6 @@ impl Session {
         self.form
     }
 
-    /// Returns the form as layers know it.
-    pub fn layer_form(&self) -> crate::layer::OverlayForm {
-        match self.form {
-            OverlayForm::Trusted => crate::layer::OverlayForm::Trusted,
-            OverlayForm::User => crate::layer::OverlayForm::User,
-        }
-    }
-
     /// Fails when the build was interrupted or another step failed.
     pub fn check_canceled(&self) -> Result<(), Diagnostic> {
         if self.cancel.is_canceled() { Err(Diagnostic::error(Exit::Step, "canceled")) } else { Ok(()) }

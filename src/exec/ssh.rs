@@ -31,11 +31,6 @@ impl AgentSocket {
         std::thread::Builder::new().name("ssh-agent".into()).spawn(move || accept(&listener, &agent, &flag))?;
         Ok(AgentSocket { path, closed })
     }
-
-    /// Returns where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Drop for AgentSocket {
@@ -96,11 +91,11 @@ mod tests {
         });
         let socket =
             AgentSocket::open(directory.path().join("s"), directory.path().join("agent"), 0o600, 0, 0).unwrap();
-        let mut client = UnixStream::connect(socket.path()).unwrap();
+        let mut client = UnixStream::connect(&socket.path).unwrap();
         client.write_all(b"ping").unwrap();
         let mut answer = [0; 4];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"pong");
-        assert_eq!(std::fs::metadata(socket.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(&socket.path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -60,8 +60,7 @@ pub fn unpack_archive(
         entries += 1;
     }
     reader.drain()?;
-    let (bytes, skipped_devices, dropped_xattrs) = placer.finish()?;
-    Ok(Unpacked { entries, bytes, skipped_devices, dropped_xattrs })
+    Ok(Unpacked::new(entries, placer.finish()?))
 }
 
 fn remove(placer: &mut Placer<'_>, path: &Path) -> io::Result<()> {

@@ -7,12 +7,13 @@
 use super::entry::{Entry, Kind, Timestamp, printable};
 use super::reader::{TarError, TarReader};
 use super::{MalformedWhiteout, writer::CAPABILITY_XATTR};
+use crate::sys::overlay::OverlayForm;
 use crate::sys::{Root, chmod_at, read_xattr, remove_tree};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev,
 };
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -84,33 +85,6 @@ pub(super) struct PlaceOptions {
     pub form: Option<OverlayForm>,
 }
 
-/// Which of overlayfs's names for its marks a layer directory uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OverlayForm {
-    /// `trusted.overlay.*`, for mounts made by root.
-    Trusted,
-    /// `user.overlay.*`, for mounts with `userxattr` in a user namespace.
-    User,
-}
-
-impl OverlayForm {
-    /// Returns the xattr of an opaque directory, whose value is `y`.
-    pub fn opaque_xattr(self) -> &'static str {
-        match self {
-            OverlayForm::Trusted => "trusted.overlay.opaque",
-            OverlayForm::User => "user.overlay.opaque",
-        }
-    }
-
-    /// Returns the xattr of an empty file that is a whiteout, for where no device 0:0 can be made (Linux 6.7).
-    pub fn whiteout_xattr(self) -> &'static str {
-        match self {
-            OverlayForm::Trusted => "trusted.overlay.whiteout",
-            OverlayForm::User => "user.overlay.whiteout",
-        }
-    }
-}
-
 /// What is set on a directory when all entries are in place.
 struct Finish {
     mtime: Option<Timestamp>,
@@ -127,9 +101,19 @@ pub(super) struct Placer<'a> {
     /// What is set last on directories: every entry made in one changes its time.
     directories: BTreeMap<PathBuf, Finish>,
     buffer: Vec<u8>,
+    /// Directories that were made for what is in them and had no entry of their own; the root is the empty path.
+    implied: BTreeSet<PathBuf>,
     pub bytes: u64,
     pub skipped_devices: Vec<PathBuf>,
     pub dropped_xattrs: u64,
+}
+
+/// What was put into place.
+pub(super) struct Placed {
+    pub bytes: u64,
+    pub skipped_devices: Vec<PathBuf>,
+    pub dropped_xattrs: u64,
+    pub implied_directories: Vec<PathBuf>,
 }
 
 impl<'a> Placer<'a> {
@@ -141,6 +125,7 @@ impl<'a> Placer<'a> {
             parent: None,
             directories: BTreeMap::new(),
             buffer,
+            implied: BTreeSet::from([PathBuf::new()]),
             bytes: 0,
             skipped_devices: Vec::new(),
             dropped_xattrs: 0,
@@ -171,13 +156,18 @@ impl<'a> Placer<'a> {
     }
 
     /// Sets the times of directories, and the modes that were kept back.
-    pub fn finish(mut self) -> Result<(u64, Vec<PathBuf>, u64), UnpackError> {
+    pub fn finish(mut self) -> Result<Placed, UnpackError> {
         self.parent = None;
         // From the last to the first, so that what is below a directory is done before its mode closes it.
         for (path, finish) in std::mem::take(&mut self.directories).into_iter().rev() {
             self.finish_directory(&path, &finish).map_err(at(&path))?;
         }
-        Ok((self.bytes, self.skipped_devices, self.dropped_xattrs))
+        Ok(Placed {
+            bytes: self.bytes,
+            skipped_devices: self.skipped_devices,
+            dropped_xattrs: self.dropped_xattrs,
+            implied_directories: self.implied.into_iter().collect(),
+        })
     }
 
     fn finish_directory(&mut self, path: &Path, finish: &Finish) -> io::Result<()> {
@@ -212,6 +202,7 @@ impl<'a> Placer<'a> {
             return Err(UnpackError::RootType);
         }
         let fd = open_directory(self.root.as_fd(), OsStr::new(".")).map_err(at(Path::new("/")))?;
+        self.implied.remove(Path::new(""));
         self.begin_directory(&fd, entry, Some(entry.mtime)).map_err(at(Path::new("/")))
     }
 
@@ -259,6 +250,7 @@ impl<'a> Placer<'a> {
         };
         let entry = Entry::new(path, Kind::Directory, PARENT_MODE);
         self.begin_directory(&fd, &entry, self.options.parents_mtime)?;
+        self.implied.insert(path.to_owned());
         Ok(fd)
     }
 
@@ -277,6 +269,7 @@ impl<'a> Placer<'a> {
             },
             Err(error) => return Err(error.into()),
         };
+        self.implied.remove(&entry.path);
         self.begin_directory(&fd, entry, Some(entry.mtime))
     }
 
@@ -426,6 +419,7 @@ impl<'a> Placer<'a> {
 
     /// Forgets the directories at and below a path that is something else now.
     fn forget(&mut self, path: &Path) {
+        self.implied.retain(|implied| !implied.starts_with(path));
         // Paths are ordered by their names, so that all below one follow it.
         let below = self.directories.range(path.to_owned()..).map(|(directory, _)| directory);
         let gone: Vec<PathBuf> = below.take_while(|directory| directory.starts_with(path)).cloned().collect();

@@ -2,8 +2,9 @@
 
 use super::entry::{Entry, Kind, Timestamp};
 use super::limits::Limits;
-use super::place::{OverlayForm, PlaceOptions, Placer, UnpackError, at, open_directory};
+use super::place::{PlaceOptions, Placed, Placer, UnpackError, at, open_directory};
 use super::reader::TarReader;
+use crate::sys::overlay::OverlayForm;
 use crate::sys::{Root, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
@@ -44,6 +45,21 @@ pub struct Unpacked {
     pub skipped_devices: Vec<PathBuf>,
     /// Number of xattrs that were left out: overlayfs's own, and those that this machine does not allow.
     pub dropped_xattrs: u64,
+    /// Directories that only have entries below them and none of their own, the root as an empty path: they were made
+    /// 0755 and root's, and in an overlay they cover what the layers below say of them.
+    pub implied_directories: Vec<PathBuf>,
+}
+
+impl Unpacked {
+    pub(super) fn new(entries: u64, placed: Placed) -> Unpacked {
+        Unpacked {
+            entries,
+            bytes: placed.bytes,
+            skipped_devices: placed.skipped_devices,
+            dropped_xattrs: placed.dropped_xattrs,
+            implied_directories: placed.implied_directories,
+        }
+    }
 }
 
 /// Unpacks an uncompressed tar into an empty directory, in overlay form, and reads it to its very end.
@@ -75,8 +91,8 @@ pub fn unpack_layer(tar: impl Read, dest: &Root, options: UnpackOptions<'_>) -> 
         }
     }
     reader.drain()?;
-    let (bytes, skipped_devices, dropped_xattrs) = placer.finish()?;
-    Ok(Unpacked { entries, bytes, skipped_devices, dropped_xattrs })
+    let placed = placer.finish()?;
+    Ok(Unpacked::new(entries, placed))
 }
 
 /// Hides what lower layers have at a path.  What this layer itself has there stays: a whiteout is about lower layers

@@ -5,9 +5,9 @@
 //! tree gives the same tar.
 
 use crate::layer::{
-    CAPABILITY_XATTR, Compression, Entry, Kind, LayerBlob, LayerWriter, OverlayForm, TarWriter, Timestamp, is_whiteout,
-    printable,
+    CAPABILITY_XATTR, Compression, Entry, Kind, LayerBlob, LayerWriter, TarWriter, Timestamp, is_whiteout, printable,
 };
+use crate::sys::overlay::OverlayForm;
 use crate::sys::{Root, list_xattrs, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 use std::collections::{BTreeMap, HashMap};

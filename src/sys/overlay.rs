@@ -15,18 +15,18 @@ pub enum OverlayForm {
 
 impl OverlayForm {
     /// Returns the attribute (value `y`) that marks a directory as hiding all below it.
-    pub fn opaque_attribute(self) -> &'static str {
+    pub fn opaque_xattr(self) -> &'static str {
         match self {
             OverlayForm::Trusted => "trusted.overlay.opaque",
             OverlayForm::User => "user.overlay.opaque",
         }
     }
 
-    /// Returns the prefix of all attributes that overlayfs takes for its own.
-    pub fn attribute_prefix(self) -> &'static str {
+    /// Returns the attribute of an empty file that is a whiteout, for where no device 0:0 can be made (Linux 6.7).
+    pub fn whiteout_xattr(self) -> &'static str {
         match self {
-            OverlayForm::Trusted => "trusted.overlay.",
-            OverlayForm::User => "user.overlay.",
+            OverlayForm::Trusted => "trusted.overlay.whiteout",
+            OverlayForm::User => "user.overlay.whiteout",
         }
     }
 }

@@ -117,7 +117,7 @@ fn quiet_prints_the_digest_and_nothing_else() {
         let matches = crate::cli::command().get_matches_from(["cooper", "build"].iter().chain(args));
         let matches = matches.subcommand_matches("build").expect("the command is build");
         let args = BuildArgs::from_arg_matches(matches).expect("the flags are right");
-        let build: Build = |request, reporter| {
+        let build: fn(BuildRequest, &Reporter) -> Result<BuildResult, Diagnostic> = |request, reporter| {
             reporter.start("[1/1] COPY . /").end(crate::event::Outcome::Done);
             match request.target {
                 Some(_) => Err(Diagnostic::error(Exit::Step, "no such stage")),

@@ -162,7 +162,7 @@ impl Cell {
 /// Only root can give files away.
 fn layer_options<'a>() -> UnpackOptions<'a> {
     let sets_owners = rustix::process::geteuid().is_root();
-    UnpackOptions { sets_owners, ..UnpackOptions::new(OverlayForm::Trusted) }
+    UnpackOptions { sets_owners, ..UnpackOptions::new(crate::sys::overlay::OverlayForm::Trusted) }
 }
 
 fn archive_options() -> ArchiveOptions {
