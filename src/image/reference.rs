@@ -176,7 +176,7 @@ fn check_registry(registry: &str) -> Result<(), &'static str> {
 /// `remoteName` of the grammar: components of lower-case letters and digits with single separators between.
 fn check_repository(repository: &str) -> Result<(), &'static str> {
     if repository.bytes().any(|b| b.is_ascii_uppercase()) {
-        return Err("the repository's name must be lower case");
+        return Err("repository name must be lowercase");
     }
     if repository.split('/').all(is_path_component) { Ok(()) } else { Err("the repository's name is malformed") }
 }
