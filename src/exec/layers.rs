@@ -8,14 +8,13 @@ use crate::snapshot::{self, Mounted};
 use crate::store::{HeldLayer, LayerMeta, PendingLayer, Snapshot};
 use crate::sys::Root;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A file system with a fresh layer on top, mounted for writing.
 pub struct Workspace {
     pending: PendingLayer,
     mounted: Mounted,
-    /// Keeps the layers below in use.
-    _below: Snapshot,
+    below: Snapshot,
 }
 
 impl Workspace {
@@ -25,12 +24,28 @@ impl Workspace {
         let pending = session.store().new_layer().map_err(store_failure)?;
         let lower = lower_directories(session, &layers);
         let mounted = mount(session, &lower, &pending).map_err(|error| mount_failure(&error))?;
-        Ok(Workspace { pending, mounted, _below: layers })
+        Ok(Workspace { pending, mounted, below: layers })
     }
 
     /// Returns the root of the merged file system.
     pub fn root(&self) -> &Root {
         &self.mounted.root
+    }
+
+    /// Seals the layer of a step that had mounts at `targets`, without the copies of directories that these brought in.
+    pub fn seal_without(self, session: &Session, targets: &[PathBuf]) -> Result<HeldLayer, Diagnostic> {
+        drop(self.mounted);
+        let drop_untouched = || -> io::Result<()> {
+            let upper = Root::open(&self.pending.tree())?;
+            let lower: Vec<Root> =
+                self.below.iter().rev().map(|layer| Root::open(&layer.tree())).collect::<io::Result<_>>()?;
+            let parents = targets.iter().filter_map(|target| target.parent());
+            parents.chain([Path::new("/etc")]).try_for_each(|parent| snapshot::drop_untouched(&upper, &lower, parent))
+        };
+        drop_untouched().map_err(|error| {
+            Diagnostic::error(Exit::Step, "cannot tidy up the layer of a step").note(error.to_string())
+        })?;
+        seal(session, self.pending)
     }
 
     /// Gives the layer its name; what is below stays as it was.

@@ -10,6 +10,7 @@ use crate::plan::graph::{RunOp, Step};
 use crate::sandbox::{ExitStatus, RunError, RunSpec};
 use crate::store::LogFile;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 /// The name that BuildKit gives the machine of a step.
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -32,6 +33,7 @@ pub fn run(
     let mut log = session.store().log_file(session.build_id(), step.id.0).map_err(super::session::store_failure)?;
     let mut output = Output { task, log: &mut log, tail: Tail::default(), failure: None };
     let spec = spec(op, &workspace, &mut mounts);
+    let targets: Vec<PathBuf> = spec.mounts.iter().map(|mount| mount.target().to_owned()).collect();
     let status = session.runner()?.run(&spec, &mut |stream, bytes| output.take(stream, bytes), session.cancel());
     let Output { tail, failure, .. } = output;
     drop(mounts);
@@ -39,7 +41,7 @@ pub fn run(
         return Err(super::session::store_failure(error));
     }
     match status {
-        Ok(status) if status.success() => Ok(base.with(workspace.seal(session)?)),
+        Ok(status) if status.success() => Ok(base.with(workspace.seal_without(session, &targets)?)),
         Ok(status) => Err(failed(op, &status, tail, &log)),
         Err(error) => Err(not_run(op, &error)),
     }

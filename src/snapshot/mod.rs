@@ -6,7 +6,8 @@ pub mod upper;
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 
 use crate::sys::Root;
-use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
@@ -37,4 +38,32 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
         return Ok(());
     }
     Ok(())
+}
+
+/// Removes a directory from an upper directory if it holds nothing and says nothing else than the layers below do, and then
+/// the one that it was in.
+///
+/// A mount point made in a directory of a lower layer brings a copy of that directory into the upper one, which stays when
+/// the mount point is gone.  `lower` begins with the uppermost layer.
+pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<()> {
+    for directory in path.ancestors().filter(|directory| directory.file_name().is_some()) {
+        let Some(own) = upper.stat(directory, false)? else { continue };
+        let mut below = lower.iter().filter_map(|layer| layer.stat(directory, false).transpose());
+        let Some(below) = below.next().transpose()? else { return Ok(()) };
+        if metadata(&own) != metadata(&below) {
+            return Ok(());
+        }
+        let (parent, name) = upper.parent(directory)?;
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What a layer says of a directory.
+fn metadata(stat: &Stat) -> (u32, u32, u32, i64, u64) {
+    (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec)
 }
