@@ -151,7 +151,7 @@ impl Bench {
     /// Returns the command of `cooper build ARGUMENTS`, its output piped.
     pub fn build_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.cooper();
-        command.args(["build", "--progress", "plain", "--explain"]).args(&self.arguments).args(arguments);
+        command.args(["build", "--explain"]).args(&self.arguments).args(arguments);
         command
     }
 
