@@ -106,7 +106,7 @@ fn config(diff_id: &Digest) -> Vec<u8> {
         "created": "2020-01-01T00:00:00Z",
         "architecture": platform.architecture,
         "os": platform.os,
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+        "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["/bin/sh"]},
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "base"}],
     });

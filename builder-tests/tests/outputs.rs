@@ -87,7 +87,7 @@ fn a_tree_is_written_as_directory_and_as_tar() {
     assert_eq!(paths, ["d", "d/e", "d/l", "srv", "srv/a"].map(PathBuf::from));
     assert_eq!(fs::read_to_string(directory.join("srv/a")).unwrap(), "hi");
     assert_eq!(fs::read_link(directory.join("d/l")).unwrap(), Path::new("e"));
-    let piped = Command::from(bench.build_command(["-o", "-"])).arg(bench.context()).output().unwrap();
+    let piped = bench.build_command(["-o", "-"]).arg(bench.context()).output().unwrap();
     assert_eq!(read_tar(&piped.stdout[..]).len(), 5);
 }
 
@@ -177,7 +177,7 @@ fn podman_loads_the_docker_archive() {
     let podman = |arguments: &[&str]| run("podman", &[&place[..], arguments].concat());
     podman(&["load", "-q", "-i", tar.to_str().unwrap()]);
     let environment = podman(&["image", "inspect", "--format", "{{.Config.Env}}", "docker.io/library/app:1"]);
-    assert_eq!(environment, "[PATH=/bin K=v]\n");
+    assert_eq!(environment, "[PATH=/usr/bin:/bin K=v]\n");
 }
 
 #[test]
