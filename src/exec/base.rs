@@ -103,7 +103,8 @@ fn unpack(
     // Fetching, digesting and inflating take one core, digesting and writing what comes out another.
     let tar = layer::decompress(blob.clone()).and_then(layer::ReadAhead::new).map_err(|error| failed(&error))?;
     let mut tar = Sha256Reader::new(tar);
-    let options = layer::UnpackOptions::new(session.form());
+    let options =
+        layer::UnpackOptions { makes_devices: session.makes_devices(), ..layer::UnpackOptions::new(session.form()) };
     let unpacked = layer::unpack_layer(&mut tar, &root, options).map_err(|error| failed(&error))?;
     // What follows the end of the archive belongs to both digests too.
     io::copy(&mut tar, &mut io::sink()).map_err(|error| failed(&error))?;
