@@ -108,7 +108,7 @@ fn execute(
         known: &known,
         results: &results,
         targets: roots.iter().flatten().copied().collect(),
-        finished_layers: layer_options.is_some().then_some(Mutex::new(sender)),
+        sealed_layers: Mutex::new(sender),
         steps_run: AtomicUsize::new(0),
         explained: Mutex::default(),
     };
@@ -117,8 +117,9 @@ fn execute(
         let compressing = scope.spawn(move || {
             // Tar, digest and compression of a layer run beside the steps that follow.  What fails here fails again, and is told, at
             // the export.
-            for layer in receiver {
-                if let Some(options) = &layer_options {
+            for (layer, is_exported) in receiver {
+                let _ = session.store().measure_layer(&layer);
+                if let (Some(options), true) = (&layer_options, is_exported) {
                     let _ = finish_layer(session, &layer, options);
                 }
             }
