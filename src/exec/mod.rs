@@ -81,11 +81,10 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     }
     let contexts = Contexts::new(session, source.context, &request.build_contexts, &[]);
     let mut built = Built { images: Vec::new(), steps_cached: 0, steps_run: 0 };
-    for graph in graphs {
-        execute(session, request, &contexts, graph, &mut built)?;
-    }
+    let executed = graphs.into_iter().try_for_each(|graph| execute(session, request, &contexts, graph, &mut built));
+    // What was read of the context stays known when a step fails: the next try comes soon.
     contexts.save_digests();
-    Ok(built)
+    executed.map(|()| built)
 }
 
 fn execute(

@@ -164,16 +164,21 @@ impl Store {
         let _ = std::fs::remove_dir_all(source.join("work"));
         let content = serde_json::to_vec(meta).unwrap_or_default();
         std::fs::write(source.join("meta.json"), content).during("write", &source.join("meta.json"))?;
-        match std::fs::rename(source, &target) {
-            Ok(()) => {
-                let _ = pending.directory.keep();
-                Ok(HeldLayer { id, directory: target, _lock: Arc::new(pending.lock) })
+        let named = match std::fs::rename(source, &target) {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                if let Some(held) = self.hold_layer(&id)? {
+                    return Ok(held);
+                }
+                // What has the name cannot be used: damaged, or of another version.
+                let grave = self.temporary()?;
+                let _ = std::fs::rename(&target, grave.path().join("layer"));
+                std::fs::rename(source, &target)
             }
-            Err(error) => match self.hold_layer(&id)? {
-                Some(held) => Ok(held),
-                None => Err(error).during("rename to", &target),
-            },
-        }
+        };
+        named.during("rename to", &target)?;
+        let _ = pending.directory.keep();
+        Ok(HeldLayer { id, directory: target, _lock: Arc::new(pending.lock) })
     }
 
     /// Takes a layer into use; `None` if it is not there.
@@ -311,6 +316,18 @@ mod tests {
         let (_directory, store, id) = restarted();
         let held = store.hold_layer(&id).unwrap().unwrap();
         assert_eq!(held.meta().unwrap().boot, boot_id());
+    }
+
+    #[test]
+    fn a_damaged_layer_gives_its_name_to_a_new_one() {
+        let (_directory, store, _) = restarted();
+        let id = LayerId::of_chain(&Digest::of(b"chain"));
+        let seal = || store.seal_layer(store.new_layer().unwrap(), Some(id.clone()), &LayerMeta::new(0)).unwrap();
+        drop(seal());
+        std::fs::write(store.layer_path(&id).join("meta.json"), "{").unwrap();
+        assert!(store.hold_layer(&id).unwrap().is_none());
+        drop(seal());
+        assert!(store.hold_layer(&id).unwrap().is_some());
     }
 
     #[test]
