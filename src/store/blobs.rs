@@ -12,9 +12,9 @@ impl Store {
         self.root().join("oci/blobs/sha256").join(digest.hex())
     }
 
-    /// Whether a blob is there.
-    pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+    /// Whether a blob of that size is there.  One of another size is what a power cut left of it.
+    pub fn has_blob(&self, digest: &Digest, size_bytes: u64) -> bool {
+        std::fs::metadata(self.blob_path(digest)).is_ok_and(|metadata| metadata.len() == size_bytes)
     }
 
     /// Reads a small blob (a manifest, a config); `None` if it is not there.
@@ -30,8 +30,8 @@ impl Store {
     /// Writes a small blob and returns its digest.
     pub fn write_blob(&self, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
-        if !self.has_blob(&digest) {
-            file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Never)?;
+        if !self.has_blob(&digest, content.len() as u64) {
+            file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Always)?;
         }
         Ok(digest)
     }

@@ -55,7 +55,12 @@ fn check_images(store: &Store, findings: &mut Vec<Finding>) -> Result<(), StoreE
             Err(error) => return Err(error),
         };
         if let Ok(manifest) = serde_json::from_slice::<Manifest>(&content) {
-            for blob in manifest.layers.iter().chain([&manifest.config]).filter(|blob| !store.has_blob(&blob.digest)) {
+            for blob in manifest
+                .layers
+                .iter()
+                .chain([&manifest.config])
+                .filter(|blob| !store.has_blob(&blob.digest, blob.size_bytes))
+            {
                 findings.push(Finding {
                     path: store.blob_path(&blob.digest),
                     problem: format!("image {digest} names it, but it is missing"),
