@@ -23,6 +23,7 @@ pub fn run(
     task: &Task,
 ) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
+    session.check_can_run()?;
     let workspace = Workspace::open(session, base)?;
     let mut mounts = Mounts::prepare(build, op, task)?;
     let mut log = session.store().log_file(session.build_id(), step.id.0).map_err(super::session::store_failure)?;
