@@ -12,9 +12,22 @@ impl Store {
         self.root().join("oci/blobs/sha256").join(digest.hex())
     }
 
-    /// Whether a blob is there.
+    /// Whether a blob is there.  Asking counts as a use: a prune beside this leaves it in place for a while.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let path = self.blob_path(digest);
+        match utimensat(CWD, &path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty()) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::NOENT) => false,
+            // On a read-only disk nothing is pruned either.
+            Err(_) => path.exists(),
+        }
+    }
+
+    /// Returns the size of a blob in bytes if it is there; that is no use of it.
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        std::fs::metadata(self.blob_path(digest)).ok().map(|metadata| metadata.len())
     }
 
     /// Reads a small blob (a manifest, a config); `None` if it is not there.
@@ -30,8 +43,9 @@ impl Store {
     /// Writes a small blob and returns its digest.
     pub fn write_blob(&self, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
-        if !self.has_blob(&digest) {
-            file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Never)?;
+        // One of another length was cut off by a crash, and is replaced.
+        if !self.has_blob(&digest) || self.blob_size(&digest) != Some(content.len() as u64) {
+            file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Always)?;
         }
         Ok(digest)
     }

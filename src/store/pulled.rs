@@ -7,7 +7,8 @@ use crate::image::{Descriptor, Platform};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-const LIMIT_BYTES: u64 = 1 << 16;
+/// Largest entry that is read.
+pub(super) const LIMIT_BYTES: u64 = 1 << 16;
 
 /// What a reference meant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,9 +32,12 @@ impl Pulled {
 }
 
 impl Store {
-    /// Returns what a reference meant last.
+    /// Returns what a reference meant last, and notes its use; a damaged entry is as good as none.
     pub fn pulled(&self, reference: &str, platform: &Platform) -> Result<Option<Pulled>, StoreError> {
-        let content = file::read_limited(&self.pulled_path(reference, platform), LIMIT_BYTES)?;
+        let content = match file::read_and_renew(&self.pulled_path(reference, platform), LIMIT_BYTES) {
+            Err(StoreError::Damaged { .. }) => None,
+            other => other?,
+        };
         let pulled = content.and_then(|content| serde_json::from_slice::<Pulled>(&content).ok());
         Ok(pulled.filter(|p| p.version == VERSION && p.reference == reference && p.platform == *platform))
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Largest record that is read; one with 500 layers has 30 KiB.
-const RECORD_LIMIT_BYTES: u64 = 1 << 20;
+pub(super) const RECORD_LIMIT_BYTES: u64 = 1 << 20;
 
 /// The name of a record: 32 bytes, a BLAKE3 hash.
 pub type Key = [u8; 32];
@@ -13,7 +13,7 @@ pub type Key = [u8; 32];
 /// What a step made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    version: u32,
+    pub(super) version: u32,
     /// Every layer of the resulting file system above the base image's, lowest first.
     ///
     /// All of them and not just the step's own: a layer is a difference to exactly those below it, and a step below that
@@ -33,9 +33,9 @@ impl Record {
 }
 
 impl Store {
-    /// Returns the record of a key; one that is damaged or of another version is a miss.
+    /// Returns the record of a key and notes its use; one that is damaged or of another version is a miss.
     pub fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let content = match file::read_limited(&self.record_path(key), RECORD_LIMIT_BYTES) {
+        let content = match file::read_and_renew(&self.record_path(key), RECORD_LIMIT_BYTES) {
             Err(StoreError::Damaged { .. }) => None,
             other => other?,
         };
