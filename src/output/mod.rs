@@ -7,6 +7,7 @@ mod image;
 mod layout;
 mod registry;
 
+pub use archive::Archive;
 pub use image::{Assembled, MediaTypes, assemble, rfc3339};
 pub use layout::image_index;
 
@@ -15,7 +16,6 @@ use crate::event::{Outcome, Summary, Task};
 use crate::exec::request::{Annotation, AnnotationLevel, BuildRequest, OutputKind, OutputSpec};
 use crate::exec::{Built, LayerOptions, Session, export_tree, finish_layers, store_failure, view};
 use crate::image::{Descriptor, Digest, Reference, media_type};
-use archive::Archive;
 use layout::LayoutOptions;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};

@@ -66,8 +66,13 @@ impl Store {
 
     /// Takes a finished file into the layout under the digest that its writer has computed.
     pub fn adopt_blob(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), StoreError> {
+        self.adopt_path(file.into_temp_path(), digest)
+    }
+
+    /// Takes a finished file as [`Store::adopt_blob`] does, which need not be open.
+    pub fn adopt_path(&self, path: tempfile::TempPath, digest: &Digest) -> Result<(), StoreError> {
         let target = self.blob_path(digest);
-        file.persist(&target).map(drop).map_err(|e| e.error).during("rename to", &target)
+        path.persist(&target).map_err(|e| e.error).during("rename to", &target)
     }
 
     /// Gives a written blob its name, if it has the digest and size that were promised.

@@ -2,7 +2,8 @@
 //!
 //! A build whose base is known asks no registry; `--pull` does.
 
-use super::{Store, StoreError, VERSION, file};
+use super::live::list;
+use super::{IoContext, Store, StoreError, VERSION, file};
 use crate::image::{Descriptor, Platform};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,6 +41,27 @@ impl Store {
         };
         let pulled = content.and_then(|content| serde_json::from_slice::<Pulled>(&content).ok());
         Ok(pulled.filter(|p| p.version == VERSION && p.reference == reference && p.platform == *platform))
+    }
+
+    /// Returns all that is known of references; damaged entries are left out.
+    pub fn all_pulled(&self) -> Result<Vec<Pulled>, StoreError> {
+        let read = |path: PathBuf| {
+            let content = file::read_limited(&path, LIMIT_BYTES).ok().flatten()?;
+            serde_json::from_slice::<Pulled>(&content).ok().filter(|pulled| pulled.version == VERSION)
+        };
+        Ok(list(&self.root().join("pulled"))?.into_iter().filter_map(read).collect())
+    }
+
+    /// Forgets what is known of references that `which` chooses.
+    pub fn forget_pulled(&self, which: impl Fn(&Pulled) -> bool) -> Result<(), StoreError> {
+        for pulled in self.all_pulled()?.into_iter().filter(|pulled| which(pulled)) {
+            let path = self.pulled_path(&pulled.reference, &pulled.platform);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).during("remove", &path)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Remembers what a reference means.
