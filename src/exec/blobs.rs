@@ -52,9 +52,9 @@ pub struct LayerOptions {
 }
 
 impl Default for LayerOptions {
-    /// What the store holds: gzip, which every tool reads.
+    /// What the store holds.
     fn default() -> LayerOptions {
-        LayerOptions { compression: Compression::Gzip(None), force: false, clamp: None }
+        LayerOptions { compression: OutputSpec::store().compression, force: false, clamp: None }
     }
 }
 

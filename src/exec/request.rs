@@ -164,12 +164,20 @@ pub struct OutputSpec {
 
 impl OutputSpec {
     /// Returns what is done when nothing is asked for: the image is kept in the store.
+    ///
+    /// Its layers are not compressed: that would cost more than the build of a small change, and is done once when the image
+    /// is pushed or saved.
     pub fn store() -> OutputSpec {
+        OutputSpec { compression: Compression::Uncompressed, ..OutputSpec::of(OutputKind::Image) }
+    }
+
+    /// Returns an output of a kind with everything at its default.
+    pub fn of(kind: OutputKind) -> OutputSpec {
         OutputSpec {
-            kind: OutputKind::Image,
+            kind,
             dest: None,
             names: Vec::new(),
-            push: false,
+            push: kind == OutputKind::Registry,
             tar: true,
             compression: Compression::Gzip(None),
             force_compression: false,
