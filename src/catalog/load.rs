@@ -11,7 +11,7 @@ use crate::image::validate::{
     self, CONFIG_LIMIT_BYTES, Document, INDEX_DEPTH_LIMIT, LAYER_LIMIT, MANIFEST_LIMIT_BYTES, ValidateError,
 };
 use crate::image::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, Sha256Reader, media_type};
-use crate::layer::{Compression, Format, LayerWriter, decompress, sniff};
+use crate::layer::{Format, decompress, sniff};
 use crate::store::{REF_NAME, Store};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -241,7 +241,7 @@ impl Loader<'_> {
         Ok(Loaded { names, id: config_descriptor.digest })
     }
 
-    /// Takes a layer, compressing one that is not.
+    /// Takes a layer, compressed or not.
     fn docker_layer(&mut self, name: &str, diff_id: &Digest) -> Result<Descriptor, Diagnostic> {
         let path = self.members.resolve(Path::new(name));
         let (descriptor, found) = match self.layers.get(&path) {
@@ -261,29 +261,22 @@ impl Loader<'_> {
         let failed = |error: io::Error| malformed("a layer cannot be read").note(error.to_string());
         let mut start = Vec::new();
         File::open(&member.path).map_err(failed)?.take(512).read_to_end(&mut start).map_err(failed)?;
-        let file = File::open(&member.path).map_err(failed)?;
         let media_type = match sniff(&start) {
             Format::Gzip => media_type::LAYER_GZIP,
             Format::Zstd => media_type::LAYER_ZSTD,
-            _ => return self.compress(file),
+            _ => {
+                let descriptor = Descriptor::new(media_type::LAYER, member.digest, member.size_bytes);
+                self.store.adopt_path(member.path, &member.digest).map_err(store_failure)?;
+                return Ok((descriptor, member.digest));
+            }
         };
+        let file = File::open(&member.path).map_err(failed)?;
         let mut tar = Sha256Reader::new(decompress(file).map_err(failed)?);
         io::copy(&mut tar, &mut io::sink()).map_err(failed)?;
         let diff_id = tar.finish().1;
         let descriptor = Descriptor::new(media_type, member.digest, member.size_bytes);
         self.store.adopt_path(member.path, &member.digest).map_err(store_failure)?;
         Ok((descriptor, diff_id))
-    }
-
-    fn compress(&self, mut tar: File) -> Result<(Descriptor, Digest), Diagnostic> {
-        let failed =
-            |error: io::Error| Diagnostic::error(Exit::Step, "cannot compress a layer").note(error.to_string());
-        let file = self.store.blob_file().map_err(store_failure)?;
-        let mut writer = LayerWriter::new(file.reopen().map_err(failed)?, Compression::Gzip(None)).map_err(failed)?;
-        io::copy(&mut tar, &mut writer).map_err(failed)?;
-        let (blob, _) = writer.finish().map_err(failed)?;
-        self.store.adopt_blob(file, &blob.digest).map_err(store_failure)?;
-        Ok((Descriptor::new(blob.media_type, blob.digest, blob.size_bytes), blob.diff_id))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Images of the store by name or id, and their ways in and out: registries, archives, layouts.
 
+mod compress;
 mod find;
 mod image;
 mod load;

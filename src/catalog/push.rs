@@ -1,5 +1,6 @@
 //! An image of the store to a registry, with all its platforms.
 
+use super::compress::compressed;
 use super::{StoredImage, Transfer};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
@@ -28,6 +29,7 @@ fn push_image(
     task: &Task,
 ) -> Result<Digest, Diagnostic> {
     transfer.complete(&image.blobs, task)?;
+    let image = &compressed(transfer, image.clone(), task)?;
     let blob = |descriptor: &Descriptor| PushBlob {
         descriptor: descriptor.clone(),
         source: BlobSource::File(transfer.store.blob_path(&descriptor.digest)),

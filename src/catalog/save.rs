@@ -1,5 +1,6 @@
 //! Images of the store as archives and directories.
 
+use super::compress::compressed;
 use super::{StoredImage, Transfer};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
@@ -54,14 +55,21 @@ fn save_images(
     dest: &Path,
     task: &Task,
 ) -> Result<(), Diagnostic> {
-    for (_, image) in images {
+    let mut leaving = Vec::with_capacity(images.len());
+    for (name, image) in images {
         transfer.complete(&image.blobs, task)?;
+        // As `docker save` does, an archive for `docker load` has the layers as they are.
+        let image = match format {
+            ArchiveFormat::DockerArchive => image.clone(),
+            _ => compressed(transfer, image.clone(), task)?,
+        };
+        leaving.push((name.clone(), image));
     }
     let write = || -> io::Result<()> {
         let mut archive = if format.is_directory() { Archive::directory(dest)? } else { Archive::tar(dest)? };
-        match (format, images) {
+        match (format, leaving.as_slice()) {
             (ArchiveFormat::DockerDir, [(_, image)]) => write_dir(transfer, image, &mut archive)?,
-            _ => write_layout(transfer, images, format, &mut archive)?,
+            _ => write_layout(transfer, &leaving, format, &mut archive)?,
         }
         archive.finish()
     };

@@ -1,6 +1,6 @@
 //! Whether a store is whole: `cooper store check`.
 
-use super::live::list;
+use super::live::{file_name, list};
 use super::records::{RECORD_LIMIT_BYTES, Record};
 use super::{IoContext, Store, StoreError};
 use crate::image::{Digest, Index, Manifest, Sha256Reader};
@@ -97,7 +97,7 @@ fn check_records(store: &Store, findings: &mut Vec<Finding>) -> Result<(), Store
         }
     }
     for path in list(&store.root().join("records"))? {
-        let is_record = path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("why-"));
+        let is_record = Store::is_record(&file_name(&path));
         let content = super::file::read_limited(&path, RECORD_LIMIT_BYTES).ok().flatten().unwrap_or_default();
         if is_record && serde_json::from_slice::<Record>(&content).is_err() {
             findings.push(Finding { path, problem: "it is no record; the step it was for will run again".into() });

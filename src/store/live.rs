@@ -59,8 +59,10 @@ pub(super) fn bases(paths: &[PathBuf]) -> Vec<Digest> {
 /// Returns the layers that records in the given files below `records/` name.
 pub(super) fn recorded_layers(paths: &[PathBuf]) -> HashSet<LayerId> {
     let read = |path: &PathBuf| {
-        let is_record = path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("why-"));
-        let content = file::read_limited(path, records::RECORD_LIMIT_BYTES).ok().flatten().filter(|_| is_record)?;
+        if !Store::is_record(&file_name(path)) {
+            return None;
+        }
+        let content = file::read_limited(path, records::RECORD_LIMIT_BYTES).ok().flatten()?;
         serde_json::from_slice::<Record>(&content).ok()
     };
     paths.iter().filter_map(read).flat_map(|record| record.layers).collect()

@@ -1,6 +1,7 @@
 //! Cache records: which layers a step with a given key made.
 
 use super::{LayerId, Store, StoreError, VERSION, file};
+use crate::image::Digest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -59,8 +60,32 @@ impl Store {
         file::write_atomically(self.root(), &self.description_path(slot), description, file::Replace::Always)
     }
 
+    /// Returns digest and size of the compressed form of an uncompressed layer, if it was made before.
+    pub fn compressed_form(&self, layer: &Digest, encoding: &str) -> Option<(Digest, u64)> {
+        let path = self.compressed_form_path(layer, encoding);
+        let content = file::read_and_renew(&path, RECORD_LIMIT_BYTES).ok().flatten()?;
+        let (version, digest, size_bytes) = serde_json::from_slice::<(u32, Digest, u64)>(&content).ok()?;
+        (version == VERSION).then_some((digest, size_bytes))
+    }
+
+    /// Remembers the compressed form of a layer.
+    pub fn put_compressed_form(&self, layer: &Digest, encoding: &str, form: (Digest, u64)) -> Result<(), StoreError> {
+        let content = serde_json::to_vec(&(VERSION, form.0, form.1)).unwrap_or_default();
+        let path = self.compressed_form_path(layer, encoding);
+        file::write_atomically(self.root(), &path, &content, file::Replace::Always)
+    }
+
+    fn compressed_form_path(&self, layer: &Digest, encoding: &str) -> PathBuf {
+        self.root().join("records").join(format!("blob-{}-{encoding}", layer.hex()))
+    }
+
     fn record_path(&self, key: &Key) -> PathBuf {
         self.root().join("records").join(hex::encode(key))
+    }
+
+    /// Whether a file below `records/` is a record, and neither a description nor the compressed form of a layer.
+    pub(super) fn is_record(name: &str) -> bool {
+        name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
     }
 
     fn description_path(&self, slot: &Key) -> PathBuf {
