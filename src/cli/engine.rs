@@ -31,11 +31,16 @@ impl Engine {
         Ok(Engine { entered, reason, store, started })
     }
 
+    /// Opens the store.
+    pub fn store(&self) -> Result<Store, Diagnostic> {
+        Store::open(&self.store).map_err(store_failure)
+    }
+
     /// Builds what is asked for and writes it where it is asked for.
     pub fn build(&self, request: &BuildRequest, reporter: &Reporter) -> Result<BuildResult, Diagnostic> {
         reporter.notice(format!("isolation: {} ({})", self.entered.rung, self.reason));
         output::check(request)?;
-        let store = Store::open(&self.store).map_err(store_failure)?;
+        let store = self.store()?;
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);
@@ -47,6 +52,12 @@ impl Engine {
         reporter.send(Event::Summary(written.summary));
         Ok(BuildResult { digest: written.image_id })
     }
+}
+
+/// Opens the store without moving anywhere: blobs and names are the user's own files, layers are not.
+pub fn users_store() -> Result<Store, Diagnostic> {
+    let root = Store::default_root(rustix::process::geteuid().is_root()).map_err(store_failure)?;
+    Store::open(&root).map_err(store_failure)
 }
 
 /// Hands Ctrl-C on to the steps that run.

@@ -29,7 +29,7 @@ pub use base::fetch_blob;
 pub use blobs::{FinishedLayer, LayerOptions, finish_layer, finish_layers};
 pub use facts::KnownImages;
 pub use files::export_tree;
-pub use filesystem::{FileSystem, chain_ids};
+pub use filesystem::FileSystem;
 pub use layers::{View, view};
 pub use session::{Session, store_failure};
 

@@ -7,6 +7,7 @@ mod image;
 mod layout;
 mod registry;
 
+pub use archive::Archive;
 pub use image::{Assembled, MediaTypes, assemble, rfc3339};
 pub use layout::image_index;
 
@@ -17,7 +18,6 @@ use crate::exec::{Built, BuiltImage, LayerOptions, Session, View, export_tree, f
 use crate::image::{Descriptor, Digest, Reference};
 use crate::layer::TarWriter;
 use crate::snapshot::upper::append_tree;
-use archive::Archive;
 use layout::LayoutOptions;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
