@@ -72,10 +72,23 @@ impl Planner<'_> {
         }
     }
 
+    /// Warns of a source in the main context that an ignore rule takes out.
+    pub(super) fn lint_ignored(&mut self, is_add: bool, source: &str, span: Span) {
+        let source = super::path::clean_relative(source);
+        if let Some(rule) = self.facts.ignored_by(&source) {
+            let verb = if is_add { "Add" } else { "Copy" };
+            let message = format!("Attempting to {verb} file \"{source}\" that is excluded by .dockerignore");
+            self.lint("CopyIgnoredFile", span, message);
+            if let Some(last) = self.warnings.last_mut().filter(|last| last.rule == Some("CopyIgnoredFile")) {
+                last.label = format!("excluded by {rule}");
+            }
+        }
+    }
+
     /// Warns of the variables that the instruction used and nothing has defined.
     pub(super) fn lint_undefined(&mut self, state: &State, span: Span) {
         for name in std::mem::take(&mut self.undefined) {
-            if state.args.iter().any(|(declared, _)| *declared == name) {
+            if state.has_unknown_base || state.args.iter().any(|(declared, _)| *declared == name) {
                 continue;
             }
             let hint = did_you_mean(nearest(&name, state.env.names()), "$");

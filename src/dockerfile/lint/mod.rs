@@ -6,18 +6,17 @@
 
 mod checks;
 mod file;
+mod rules;
 mod stage;
 
 pub use checks::{Checks, ChecksError, RuleSet};
 pub(super) use file::{LineFacts, parsed};
+pub use rules::{RULES, RuleInfo, rule_info, rule_url};
 pub use stage::stage;
 
 use super::ast::Instruction;
 use crate::diag::{Diagnostic, Source, Span};
 use std::sync::Arc;
-
-/// Where the rules are described.
-const RULES_URL: &str = "https://docs.docker.com/reference/build-checks/";
 
 /// A lint rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,22 +31,6 @@ impl Rule {
     const fn new(name: &'static str) -> Rule {
         Rule { name, is_experimental: false }
     }
-}
-
-/// Returns the address of the description of the rule with this name.
-pub fn rule_url(name: &str) -> String {
-    let mut url = RULES_URL.to_owned();
-    // Each run of capitals starts a word: `JSONArgsRecommended` is `json-args-recommended`.
-    let letters: Vec<char> = name.chars().collect();
-    for (at, letter) in letters.iter().enumerate() {
-        let starts_word = letter.is_uppercase()
-            && at > 0
-            && (letters[at - 1].is_lowercase() || letters.get(at + 1).is_some_and(|next| next.is_lowercase()));
-        url.extend(starts_word.then_some('-'));
-        url.push(letter.to_ascii_lowercase());
-    }
-    url.push('/');
-    url
 }
 
 /// The most findings that are kept of one run: a file can hold millions.
