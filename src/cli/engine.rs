@@ -5,6 +5,7 @@ use crate::event::{Event, Reporter};
 use crate::exec::request::{BuildRequest, BuildResult};
 use crate::exec::{self, Session, store_failure};
 use crate::output;
+use crate::plan::inspect::Inspected;
 use crate::sandbox::{Cancel, Entered, IsolationError, enter, probe};
 use crate::store::Store;
 use crate::sys::interrupt;
@@ -44,6 +45,22 @@ impl Engine {
         written.summary.elapsed = self.started.elapsed();
         reporter.send(Event::Summary(written.summary));
         Ok(BuildResult { digest: written.image_id })
+    }
+}
+
+impl Engine {
+    /// Says what can be said of a build without doing it.
+    pub fn inspect(
+        &self,
+        request: &BuildRequest,
+        all_stages: bool,
+        reporter: &Reporter,
+    ) -> Result<Inspected, Diagnostic> {
+        let store = Store::open(&self.store).map_err(store_failure)?;
+        let cancel = Cancel::new()
+            .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
+        let session = Session::new(store, self.entered.overlay_form, reporter.clone(), cancel);
+        exec::inspect(&session, request, all_stages)
     }
 }
 

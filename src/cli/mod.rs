@@ -12,6 +12,7 @@ mod engine;
 pub mod history;
 pub mod images;
 pub mod inspect;
+pub mod lint;
 pub mod names;
 mod panic;
 pub mod table;
@@ -44,6 +45,7 @@ struct Cooper {
 enum Command {
     Build(Box<build::BuildArgs>),
     Completion(completion::CompletionArgs),
+    Lint(lint::LintArgs),
 }
 
 /// Runs the program and returns its exit code; `args` begin with the program's name.
@@ -62,7 +64,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(&matches, style) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(_) if interrupt::requested() => {
             eprintln!("interrupted");
             ExitCode::from(interrupt::EXIT_CODE)
@@ -85,7 +87,7 @@ fn command() -> clap::Command {
     documented_command().mut_subcommand("build", |build| build::refused::add(build).args_override_self(true))
 }
 
-fn run(matches: &clap::ArgMatches, style: Style) -> Result<(), Diagnostic> {
+fn run(matches: &clap::ArgMatches, style: Style) -> Result<ExitCode, Diagnostic> {
     if let Some(matches) = matches.subcommand_matches("build") {
         build::refused::check(matches)?;
     }
@@ -96,10 +98,16 @@ fn run(matches: &clap::ArgMatches, style: Style) -> Result<(), Diagnostic> {
         Command::Build(args) => {
             // Before the first thread: the whole program moves into its namespaces.
             let engine = engine::Engine::enter(args.isolation.as_deref())?;
-            build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)
+            if let Some(question) = args.call().question {
+                let inspect = |request: &_, all_stages, reporter: &_| engine.inspect(request, all_stages, reporter);
+                return build::answer(*args, question, inspect, style, &mut out);
+            }
+            build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)?;
         }
-        Command::Completion(args) => completion::run(&args, &mut out),
+        Command::Completion(args) => completion::run(&args, &mut out)?,
+        Command::Lint(args) => return lint::run(&args, style, &mut out),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Puts `build` behind the program's name if it is called by that name.

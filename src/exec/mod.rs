@@ -32,10 +32,12 @@ pub use files::export_tree;
 pub use filesystem::{FileSystem, chain_ids};
 pub use layers::{View, view};
 pub use session::{Session, store_failure};
+pub use source::{DockerfileText, read_dockerfile};
 
 use crate::diag::{Diagnostic, Exit};
 use crate::image::Platform;
 use crate::plan::graph::{Graph, StepId, Target};
+use crate::plan::inspect::Inspected;
 use crate::plan::{BuilderArgs, Options, fail_on_findings, plan};
 use contexts::Contexts;
 use request::{BuildRequest, OutputKind};
@@ -161,6 +163,18 @@ fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, Diagnostic> {
     }
     let parse = |text: &String| text.parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error));
     request.platforms.iter().map(parse).collect()
+}
+
+/// Reads the Dockerfile of a build and says what can be said of it without building; base images are looked up.
+///
+/// With `all_stages` every stage is looked at, unless there is a target.
+pub fn inspect(session: &Session, request: &BuildRequest, all_stages: bool) -> Result<Inspected, Diagnostic> {
+    let platform = platforms(request)?.into_iter().next().unwrap_or_else(Platform::host);
+    let source = source::open(session, request)?;
+    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let all_stages = all_stages && request.target.is_none();
+    let options = Options { all_stages, ..options(request, platform) };
+    Ok(crate::plan::inspect::inspect(&source.name, &source.text, &options, &mut facts))
 }
 
 /// Returns the lint rules that the command line asks for.

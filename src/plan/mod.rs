@@ -13,6 +13,7 @@ mod copy;
 mod environment;
 mod gotext;
 pub mod graph;
+pub mod inspect;
 mod label;
 mod lower;
 mod metadata;

@@ -6,6 +6,7 @@
 
 mod checks;
 mod file;
+pub mod fix;
 mod rules;
 mod stage;
 
@@ -14,7 +15,7 @@ pub(super) use file::{LineFacts, parsed};
 pub use rules::{RULES, RuleInfo, rule_info, rule_url};
 pub use stage::stage;
 
-use super::ast::Instruction;
+use super::ast::{Dockerfile, Instruction};
 use crate::diag::{Diagnostic, Source, Span};
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ const MAX_FINDINGS: usize = 1000;
 /// Findings under way, with the checks that decide which of them count.
 struct Findings<'a> {
     source: &'a Arc<Source>,
+    escape: char,
     checks: &'a Checks,
     /// The checks of the instruction last looked at, and where it starts: one may have many findings and comments.
     of_instruction: Option<(usize, Checks)>,
@@ -46,35 +48,43 @@ struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    fn new(source: &'a Arc<Source>, checks: &'a Checks) -> Findings<'a> {
-        Findings { source, checks, of_instruction: None, found: Vec::new() }
+    fn new(dockerfile: &'a Dockerfile, checks: &'a Checks) -> Findings<'a> {
+        let (source, escape) = (&dockerfile.source, dockerfile.escape);
+        Findings { source, escape, checks, of_instruction: None, found: Vec::new() }
     }
 
     /// Adds a finding about the file, unless the rule is skipped.
-    fn add(&mut self, rule: Rule, span: Span, message: String, label: String) {
-        if self.checks.allow(rule.name, rule.is_experimental) {
-            self.push(rule, span, message, label);
-        }
+    fn add(&mut self, rule: Rule, span: Span, message: String, label: String) -> Option<&mut Diagnostic> {
+        let is_allowed = self.checks.allow(rule.name, rule.is_experimental);
+        if is_allowed { self.push(rule, span, message, label) } else { None }
     }
 
     /// Adds a finding about an instruction, unless the file or the comments above the instruction skip the rule.
-    fn add_to(&mut self, instruction: &Instruction, rule: Rule, span: Span, message: String, label: String) {
+    fn add_to(
+        &mut self,
+        instruction: &Instruction,
+        rule: Rule,
+        span: Span,
+        message: String,
+        label: String,
+    ) -> Option<&mut Diagnostic> {
         let start = instruction.span.start;
         if self.of_instruction.as_ref().is_none_or(|(of, _)| *of != start) {
             self.of_instruction = Some((start, self.checks.with_comments(&instruction.comments)));
         }
         let checks = self.of_instruction.as_ref().map_or(self.checks, |(_, checks)| checks);
-        if checks.allow(rule.name, rule.is_experimental) {
-            self.push(rule, span, message, label);
-        }
+        let is_allowed = checks.allow(rule.name, rule.is_experimental);
+        if is_allowed { self.push(rule, span, message, label) } else { None }
     }
 
-    fn push(&mut self, rule: Rule, span: Span, message: String, label: String) {
-        if self.found.len() < MAX_FINDINGS {
-            let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
-            finding.rule = Some(rule.name);
-            self.found.push(finding);
+    fn push(&mut self, rule: Rule, span: Span, message: String, label: String) -> Option<&mut Diagnostic> {
+        if self.found.len() == MAX_FINDINGS {
+            return None;
         }
+        let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
+        finding.rule = Some(rule.name);
+        self.found.push(finding);
+        self.found.last_mut()
     }
 }
 

@@ -130,7 +130,8 @@ fn dockerfile(source: &Arc<Source>) -> Result<(Dockerfile, lint::LineFacts)> {
     let mut reader = Reader::new(&source.text, directives.end, directives.escape);
     let mut count = 0;
     while let Some(mut logical) = reader.logical() {
-        facts.empty_continuations.extend(logical.empty_continuation);
+        let empty = std::mem::take(&mut logical.empty_continuations);
+        facts.empty_continuations.extend(Some(empty).filter(|lines| !lines.is_empty()));
         count += 1;
         if count > MAX_INSTRUCTIONS {
             return Err(Fault::new(logical.span, format!("there are more than {MAX_INSTRUCTIONS} instructions")));
