@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod build;
 mod completion;
+pub mod context;
 pub mod diagnostic;
 pub mod disk;
 pub mod doctor;
@@ -45,6 +46,7 @@ struct Cooper {
 enum Command {
     Build(Box<build::BuildArgs>),
     Completion(completion::CompletionArgs),
+    Context(context::ContextArgs),
     Lint(lint::LintArgs),
 }
 
@@ -105,6 +107,7 @@ fn run(matches: &clap::ArgMatches, style: Style) -> Result<ExitCode, Diagnostic>
             build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)?;
         }
         Command::Completion(args) => completion::run(&args, &mut out)?,
+        Command::Context(args) => context::run(&args, &mut out)?,
         Command::Lint(args) => return lint::run(&args, style, &mut out),
     }
     Ok(ExitCode::SUCCESS)
