@@ -1,6 +1,6 @@
 //! Writes one thing that is no directory: from the source tree, from memory, or from an open file.
 
-use super::bytes::write_at;
+use crate::sys::bytes::write_at;
 use super::node::{self, timestamps};
 use super::place::Writer;
 use super::target::open_directory;
