@@ -28,7 +28,8 @@ pub fn copy(
     let session = build.session;
     // A linked layer does not look at what it will lie on.
     let below = if op.link { FileSystem::default() } else { base.clone() };
-    let workspace = Workspace::open(session, &below)?;
+    let workspace =
+        Workspace::open(session, &below, if op.is_add { layers::Writer::Any } else { layers::Writer::Replacing })?;
     let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
     let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
     let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
@@ -131,7 +132,7 @@ fn written<E: std::error::Error>(result: Result<CopyStats, E>) -> Result<(), Dia
 
 /// Does a WORKDIR.
 pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, base)?;
+    let workspace = Workspace::open(build.session, base, layers::Writer::Replacing)?;
     let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
     directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
@@ -140,7 +141,7 @@ pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<F
 
 /// Makes a file system of a context: `FROM` a directory.
 pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, &FileSystem::default())?;
+    let workspace = Workspace::open(build.session, &FileSystem::default(), layers::Writer::Replacing)?;
     if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
         let context = build.contexts.get(context)?;
         let placement = Placement {

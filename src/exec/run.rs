@@ -1,7 +1,7 @@
 //! RUN: a command in the sandbox, its mounts, its log.
 
 use super::filesystem::FileSystem;
-use super::layers::Workspace;
+use super::layers::{Workspace, Writer};
 use super::mounts::Mounts;
 use super::steps::Build;
 use crate::diag::{Diagnostic, Exit};
@@ -28,7 +28,7 @@ pub fn run(
     task: &Task,
 ) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
-    let workspace = Workspace::open(session, base)?;
+    let workspace = Workspace::open(session, base, Writer::Any)?;
     let mut mounts = Mounts::prepare(build, op, task)?;
     let mut log = session.store().log_file(session.build_id(), step.id.0).map_err(super::session::store_failure)?;
     let mut output = Output { task, log: &mut log, tail: Tail::default(), failure: None };

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Where the program now is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Entered {
     /// The rung.
     pub rung: Rung,

@@ -1,6 +1,5 @@
 //! Finds the place of each item of a selection and writes it there.
 
-
 use super::target::{Created, is_directory, make_directories_at, resolve};
 use super::tree::{Batch, FileTask};
 use super::{CopyError, CopyStats, Placement};
