@@ -15,7 +15,7 @@ pub trait Work: Sync {
     /// Looks for the result of a step without doing it.
     fn find(&self, step: StepId) -> Result<Option<FileSystem>, Diagnostic>;
     /// Is told which steps will run, before the first does; all others are done.
-    fn begin(&self, missing: &[StepId]);
+    fn begin(&self, missing: &[StepId]) -> Result<(), Diagnostic>;
     /// Does a step whose inputs are all there.
     fn perform(&self, step: StepId) -> Result<FileSystem, Diagnostic>;
 }
@@ -58,7 +58,7 @@ pub fn run(
     results: &Results,
 ) -> Result<Vec<FileSystem>, Diagnostic> {
     let todo = find_missing(graph, targets, work, results)?;
-    work.begin(&todo);
+    work.begin(&todo)?;
     let queue = Queue {
         state: Mutex::new(State { waiting: todo, running: HashSet::new(), failed: None }),
         changed: Condvar::new(),
