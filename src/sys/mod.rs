@@ -4,6 +4,7 @@ mod attributes;
 mod directory;
 pub mod interrupt;
 pub mod mount;
+pub mod notify;
 pub mod overlay;
 pub mod process;
 pub mod restrict;
