@@ -8,7 +8,7 @@ use super::mountpoint::{Kind, ensure, is_proc};
 use super::rootfs::{self, Staging};
 use super::seccomp;
 use super::wire::{self, Failure, Pool, Spec};
-use crate::sys::{Root, mount, process, restrict};
+use crate::sys::{Root, mount, notify, process, restrict};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
@@ -140,10 +140,22 @@ fn confine(spec: &Spec) -> Result<(), Failed> {
         restrict::limit_bounding_set(capabilities).map_err(stage("limit capabilities", ""))?;
         restrict::install_filter(&seccomp::docker_profile()).map_err(stage("install the seccomp filter", ""))?;
     }
-    restrict::become_user(spec.uid, spec.gid, &spec.groups)
-        .map_err(stage("become the user", format!("{}:{}", spec.uid, spec.gid)))?;
+    if let Some(supervision) = &spec.supervision {
+        hand_calls_to_builder(supervision).map_err(stage("install the filter of the supervisor", ""))?;
+    }
+    if !spec.supervision.as_ref().is_some_and(|supervision| supervision.plays_user) {
+        restrict::become_user(spec.uid, spec.gid, &spec.groups)
+            .map_err(stage("become the user", format!("{}:{}", spec.uid, spec.gid)))?;
+    }
     restrict::set_capabilities(capabilities).map_err(stage("drop capabilities", ""))?;
     restrict::die_with_parent().map_err(stage("tie the step to the builder", ""))
+}
+
+/// From here on the builder answers the calls that it watches.
+fn hand_calls_to_builder(supervision: &wire::Supervision) -> io::Result<()> {
+    let socket = process::take_descriptor(supervision.socket)?;
+    let listener = notify::install_listener(&supervision.program)?;
+    notify::send_descriptor(&socket, listener.as_fd())
 }
 
 fn execute(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {

@@ -12,6 +12,7 @@ mod seccomp;
 mod spec;
 mod stubs;
 mod subid;
+pub mod supervise;
 pub mod user;
 mod wire;
 

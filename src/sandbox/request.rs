@@ -24,7 +24,13 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(spec: &RunSpec<'_>, user: &User, failure: RawFd) -> Result<Request, RunError> {
+    pub(super) fn new(
+        spec: &RunSpec<'_>,
+        user: &User,
+        failure: RawFd,
+        supervision: Option<wire::Supervision>,
+    ) -> Result<Request, RunError> {
+        let socket = supervision.as_ref().map(|supervision| supervision.socket);
         let mut pool = Pool::default();
         let mut mounts = Vec::new();
         let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
@@ -46,12 +52,14 @@ impl Request {
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
             has_stdin: spec.stdin.is_some(),
+            supervision,
             failure,
         };
         mounts.push(root);
         let sealed = wire::write(&wire, &pool).map_err(io_error("write the specification"))?;
         let mut keep: Vec<RawFd> = mounts.iter().map(AsRawFd::as_raw_fd).collect();
         keep.extend([sealed.as_raw_fd(), failure]);
+        keep.extend(socket);
         Ok(Request { sealed, keep, _mounts: mounts })
     }
 }

@@ -6,9 +6,11 @@
 
 use super::cancel::Cancel;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
+use super::probe::Rung;
 use super::request::Request;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
+use super::supervise::Supervisor;
 use super::user::{self, User};
 use super::wire;
 use crate::event::Stream;
@@ -21,6 +23,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// The argument that makes the program a step's process; the binary must hand it to [`super::child_main`].
@@ -38,6 +41,7 @@ const KERNEL_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
 #[derive(Debug)]
 pub struct Runner {
     executable: OwnedFd,
+    rung: Rung,
 }
 
 impl Runner {
@@ -50,7 +54,12 @@ impl Runner {
     pub fn with_executable(path: &Path) -> io::Result<Runner> {
         let mut program = std::fs::File::open(path)?;
         let executable = sealed_program(c"cooper", |copy| io::copy(&mut program, copy).map(drop))?;
-        Ok(Runner { executable })
+        Ok(Runner { executable, rung: Rung::Root })
+    }
+
+    /// Tells on which rung steps run; what it lacks is emulated.
+    pub fn on(self, rung: Rung) -> Runner {
+        Runner { rung, ..self }
     }
 
     /// Runs a command to its end, hands on what it writes, and leaves no mount point behind.
@@ -78,21 +87,43 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let pipes = Pipes::new(user).map_err(io_error("make pipes"))?;
-        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd())?;
+        let plays_user = self.rung == Rung::SingleId;
+        let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
+        let mut supervisor = self.supervisor(spec, user)?;
+        let sockets = UnixStream::pair().map_err(io_error("make a socket"))?;
+        let supervision = supervisor.as_ref().map(|supervisor| wire::Supervision {
+            program: supervisor.program(),
+            socket: sockets.1.as_raw_fd(),
+            plays_user,
+        });
+        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision)?;
         let child = self.start(spec, &pipes, &request)?;
-        drop(request);
+        drop((request, sockets.1));
         let mut readers = pipes.into_readers();
-        let pumped = pump(&child, &mut readers, output, cancel);
-        if pumped.is_err() {
-            child.kill();
-        }
-        let status = child.wait().map_err(io_error("wait for the step"))?;
+        let socket = OwnedFd::from(sockets.0);
+        let (pumped, status, served) = std::thread::scope(|scope| {
+            let serving = supervisor.as_mut().map(|supervisor| scope.spawn(|| supervisor.serve(&socket)));
+            let pumped = pump(&child, &mut readers, output, cancel);
+            if pumped.is_err() {
+                child.kill();
+            }
+            let status = child.wait().map_err(io_error("wait for the step"));
+            // With the first process all others of the step have ended, and so does the serving.
+            (pumped, status, serving.map(std::thread::ScopedJoinHandle::join))
+        });
         pumped?;
+        if let Some(Ok(Err(error))) = served {
+            return Err(io_error("answer system calls of the step")(error));
+        }
         match readers.failure()? {
-            None => Ok(status),
+            None => status,
             Some(failure) => failed(failure, spec, output),
         }
+    }
+
+    /// Returns what answers system calls of the step, on the rungs that need it.
+    fn supervisor<'a>(&self, _spec: &RunSpec<'a>, _user: &User) -> Result<Option<Supervisor<'a>>, RunError> {
+        Ok(None)
     }
 
     fn start(&self, spec: &RunSpec<'_>, pipes: &Pipes, request: &Request) -> Result<Child, RunError> {
@@ -192,13 +223,14 @@ struct Pipes {
 }
 
 impl Pipes {
-    fn new(user: &User) -> io::Result<Pipes> {
+    /// The write ends belong to the user, if one is given.
+    fn new(user: Option<&User>) -> io::Result<Pipes> {
         let pipes = Pipes {
             stdout: pipe_with(PipeFlags::CLOEXEC)?,
             stderr: pipe_with(PipeFlags::CLOEXEC)?,
             failure: pipe_with(PipeFlags::CLOEXEC)?,
         };
-        if user.uid != 0 {
+        if let Some(user) = user.filter(|user| user.uid != 0) {
             // Or `echo > /dev/stderr` would be refused to it.
             for (_, writer) in [&pipes.stdout, &pipes.stderr] {
                 rustix::fs::fchown(writer, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;

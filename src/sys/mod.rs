@@ -5,6 +5,7 @@ pub mod bytes;
 mod directory;
 pub mod interrupt;
 pub mod mount;
+pub mod notify;
 pub mod overlay;
 pub mod process;
 pub mod restrict;
