@@ -157,12 +157,17 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
+    copy_part(source, path, directory, "")
+}
+
+/// Copies a path of a root and all below it to a name in a directory, owners kept.
+pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
     let tree = Tree { root: source, ignore: None, keep_owner: true };
     let selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner: true, ..Placement::default() };
     copy::apply(&selected.selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))

@@ -67,6 +67,14 @@ impl Workspace {
         }
     }
 
+    /// Returns a directory on the same file system, for what is moved aside during a step.
+    pub fn aside(&self) -> PathBuf {
+        match &self.upper {
+            Upper::Copy(tree) => tree.aside(),
+            Upper::Mounted(_) | Upper::Alone(_) => self.pending.work(),
+        }
+    }
+
     /// Seals the layer of a step that had mounts at `targets`, without the copies of directories that these brought in.
     pub fn seal_without(self, session: &Session, targets: &[PathBuf]) -> Result<HeldLayer, Diagnostic> {
         let unchanged = match &self.upper {

@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, Exit};
 use crate::dockerfile::ast::Sharing;
 use crate::event::Task;
 use crate::plan::graph::{RunMount, RunOp, SourceRef};
-use crate::sandbox::MountSpec;
+use crate::sandbox::{MountSpec, Rung};
 use crate::snapshot;
 use crate::snapshot::copy::{Sharing as FileSharing, WorkTree};
 use crate::store::{HeldMount, Snapshot};
@@ -89,19 +89,20 @@ impl Mounts {
             }
             SourceRef::Scratch => Origin::Layers(Vec::new()),
         };
-        let source = if matches!(origin, Origin::Directory(_)) { "/mount" } else { source.as_str() };
+        let is_part = session.entered().rung == Rung::Chroot || matches!(origin, Origin::Directory(_));
+        let inside = if is_part { "/mount" } else { source.as_str() };
         let root = if session.has_overlay() {
             self.overlay(session, origin, *writable)?
         } else {
-            self.copy(session, origin, *writable)?
+            self.copy(session, origin, source, *writable)?
         };
         // A missing source is told here, where there is a name for it.
         let part = root
-            .open_at(source.as_ref(), OFlags::PATH, Mode::empty())
+            .open_at(inside.as_ref(), OFlags::PATH, Mode::empty())
             .map_err(|error| source_failure(source, &error))?;
         let (target, read_only) = (target.into(), !writable);
         self.specs.push(if session.has_overlay() {
-            MountSpec::Overlay { mount: root.into_fd(), source: source.into(), target, read_only }
+            MountSpec::Overlay { mount: root.into_fd(), source: inside.into(), target, read_only }
         } else {
             MountSpec::Bind { source: part, target, read_only, is_recursive: false }
         });
@@ -142,9 +143,19 @@ impl Mounts {
     }
 
     /// Returns the source of a bind mount as a directory; with `writable` one that is nobody else's.
-    fn copy(&mut self, session: &Session, origin: Origin, writable: bool) -> Result<Root, Diagnostic> {
+    ///
+    /// Without mounts it is moved into the step's root file system, so it is nobody else's either way.
+    fn copy(&mut self, session: &Session, origin: Origin, source: &str, writable: bool) -> Result<Root, Diagnostic> {
         let root = match origin {
             Origin::Directory(directory) => {
+                let root = Root::open(directory.path());
+                self.directories.push(directory);
+                root
+            }
+            Origin::Layers(layers) if session.entered().rung == Rung::Chroot => {
+                let view = view_of(session, layers)?;
+                let directory = session.store().temporary().map_err(store_failure)?;
+                super::files::copy_part(&view.root, source, directory.path(), "mount")?;
                 let root = Root::open(directory.path());
                 self.directories.push(directory);
                 root
@@ -174,10 +185,12 @@ impl Mounts {
         if *start_empty {
             store.reset_mount(id).map_err(store_failure)?;
         }
+        // Without mounts a cache is moved to where the step looks for it, and cannot be in two places.
+        let can_share = build.session.entered().rung != Rung::Chroot;
         let held = match sharing {
-            Sharing::Shared => store.shared_mount(id),
+            Sharing::Shared if can_share => store.shared_mount(id),
             Sharing::Private => store.private_mount(id),
-            Sharing::Locked => store
+            Sharing::Shared | Sharing::Locked => store
                 .locked_mount(id, || task.detail(format!("waiting for cache mount `{id}`, which another step uses"))),
         };
         let mut held = held.map_err(store_failure)?;

@@ -52,6 +52,7 @@ fn spec<'a>(op: &'a RunOp, workspace: &'a Workspace, mounts: &mut Mounts) -> Run
     let env = env.map(|(name, value)| (name.into(), value.into())).collect();
     RunSpec {
         root: workspace.root(),
+        aside: Some(workspace.aside()),
         argv: op.argv.iter().map(Into::into).collect(),
         env,
         cwd: (&op.cwd).into(),

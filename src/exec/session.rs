@@ -115,7 +115,9 @@ impl Session {
         if let Some(runner) = self.runner.get() {
             return Ok(runner);
         }
-        let runner = Runner::new().map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
+        let runner = Runner::new()
+            .map(|runner| runner.on(self.entered.rung))
+            .map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
         Ok(self.runner.get_or_init(|| runner))
     }
 }
