@@ -56,11 +56,11 @@ impl Proc {
             _ => return Some(Ok(Place { path: below(Path::new("/proc").join(first), rest), is_device, own: None })),
         };
         let mut parts = rest.iter();
-        let (file, below) = (parts.next(), parts.count());
+        let (file, depth) = (parts.next(), parts.count());
         let is_link = file.is_some_and(|file| MAGIC.iter().any(|magic| file == *magic));
         let is_descriptor = file.is_some_and(|file| file == "fd");
         // Further down the path is in the file system of the step, which it resolves itself.
-        if is_link && below > usize::from(is_descriptor) {
+        if is_link && depth > usize::from(is_descriptor) {
             return None;
         }
         let is_self = file.is_none() && first.as_bytes().ends_with(b"self");
