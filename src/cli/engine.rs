@@ -45,8 +45,7 @@ impl Engine {
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);
-        let session = Session::new(store, self.entered.overlay_form, reporter.clone(), cancel)
-            .can_run(self.entered.can_run.clone());
+        let session = Session::new(store, self.entered.clone(), reporter.clone(), cancel);
         let built = exec::build(&session, request)?;
         let mut written = output::write(&session, request, &built)?;
         written.summary.elapsed = self.started.elapsed();
@@ -72,7 +71,7 @@ impl Engine {
         let store = self.store()?;
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
-        let session = Session::new(store, self.entered.overlay_form, reporter.clone(), cancel);
+        let session = Session::new(store, self.entered.clone(), reporter.clone(), cancel);
         exec::inspect(&session, request, all_stages)
     }
 }

@@ -23,6 +23,7 @@ mod session;
 mod source;
 mod ssh;
 mod steps;
+mod trees;
 pub mod workdir;
 
 pub use base::fetch_blob;

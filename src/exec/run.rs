@@ -1,7 +1,7 @@
 //! RUN: a command in the sandbox, its mounts, its log.
 
 use super::filesystem::FileSystem;
-use super::layers::Workspace;
+use super::layers::{Workspace, Writer};
 use super::mounts::Mounts;
 use super::steps::Build;
 use crate::diag::{Diagnostic, Exit};
@@ -23,8 +23,7 @@ pub fn run(
     task: &Task,
 ) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
-    session.check_can_run()?;
-    let workspace = Workspace::open(session, base)?;
+    let workspace = Workspace::open(session, base, Writer::Any)?;
     let mut mounts = Mounts::prepare(build, op, task)?;
     let mut log = session.store().log_file(session.build_id(), step.id.0).map_err(super::session::store_failure)?;
     let mut output = Output { task, log: &mut log, failure: None };
@@ -48,6 +47,7 @@ fn spec<'a>(op: &'a RunOp, workspace: &'a Workspace, mounts: &mut Mounts) -> Run
     let env = env.map(|(name, value)| (name.into(), value.into())).collect();
     RunSpec {
         root: workspace.root(),
+        aside: Some(workspace.aside()),
         argv: op.argv.iter().map(Into::into).collect(),
         env,
         cwd: (&op.cwd).into(),

@@ -15,7 +15,7 @@ pub trait Work: Sync {
     /// Looks for the result of a step without doing it.
     fn find(&self, step: StepId) -> Result<Option<FileSystem>, Diagnostic>;
     /// Is told which steps will run, before the first does; all others are done.
-    fn begin(&self, missing: &[StepId]);
+    fn begin(&self, missing: &[StepId]) -> Result<(), Diagnostic>;
     /// Does a step whose inputs are all there.
     fn perform(&self, step: StepId) -> Result<FileSystem, Diagnostic>;
 }
@@ -58,7 +58,7 @@ pub fn run(
     results: &Results,
 ) -> Result<Vec<FileSystem>, Diagnostic> {
     let todo = find_missing(graph, targets, work, results)?;
-    work.begin(&todo);
+    work.begin(&todo)?;
     let queue = Queue { state: Mutex::new(State::new(graph, &todo)), changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 1..jobs.clamp(1, todo.len().max(1)) {
@@ -247,7 +247,9 @@ mod tests {
             Ok(self.known.contains(&step.0).then(FileSystem::default))
         }
 
-        fn begin(&self, _: &[StepId]) {}
+        fn begin(&self, _: &[StepId]) -> Result<(), Diagnostic> {
+            Ok(())
+        }
 
         fn perform(&self, step: StepId) -> Result<FileSystem, Diagnostic> {
             if let Ok(mut running) = self.running.lock() {

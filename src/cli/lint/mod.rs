@@ -112,11 +112,7 @@ pub fn run(args: &LintArgs, style: Style, out: &mut dyn Write) -> Result<ExitCod
 }
 
 /// Opens the context for its ignore file; a Dockerfile alone can be checked without one.
-fn context(
-    path: &Path,
-    wanted: &DockerfileSource,
-    file: Option<&Path>,
-) -> Result<Option<LocalContext>, Diagnostic> {
+fn context(path: &Path, wanted: &DockerfileSource, file: Option<&Path>) -> Result<Option<LocalContext>, Diagnostic> {
     if *wanted != DockerfileSource::Default && !path.is_dir() {
         return Ok(None);
     }
