@@ -63,6 +63,15 @@ pub struct Place {
     pub span: Span,
 }
 
+/// A change of a text that mends what a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced, in the source of the finding's place.
+    pub span: Span,
+    /// What takes its place.
+    pub text: String,
+}
+
 /// The exit code of the program, by class of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -107,6 +116,8 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What the user can do, an action each.
     pub hints: Vec<String>,
+    /// What would mend it and change nothing else, for lint findings.
+    pub fix: Vec<Edit>,
 }
 
 impl Diagnostic {
@@ -121,6 +132,7 @@ impl Diagnostic {
             label: String::new(),
             notes: Vec::new(),
             hints: Vec::new(),
+            fix: Vec::new(),
         }
     }
 

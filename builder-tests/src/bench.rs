@@ -175,7 +175,7 @@ impl Bench {
     /// Asserts that the store is whole and that nothing uses it any more.
     #[track_caller]
     pub fn store_is_whole(&self) -> &Bench {
-        let findings = store::check(&Store::open(&self.store).unwrap()).unwrap();
+        let findings = store::check(&Store::open(&self.store).unwrap(), true).unwrap();
         assert_eq!(findings, [], "the store {}", self.store.display());
         self
     }

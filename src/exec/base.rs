@@ -4,11 +4,10 @@
 //! decompressed ones are digested and unpacked.
 
 use super::facts::{ORIGIN_LAYOUT, ORIGIN_STORE};
-use super::filesystem::chain_ids;
 use super::session::{Session, store_failure};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
-use crate::image::{Descriptor, Digest, Reference, Sha256Reader};
+use crate::image::{Descriptor, Digest, Reference, Sha256Reader, chain_ids};
 use crate::layer;
 use crate::plan::graph::ImageFacts;
 use crate::store::{HeldLayer, LayerId, LayerMeta, PendingLayer, Snapshot};

@@ -4,6 +4,7 @@
 //! `--pull` asks the registry again.
 
 use super::session::{Session, store_failure};
+use crate::context::ignore::IgnoreRules;
 use crate::diag::{Diagnostic, Exit};
 use crate::image::validate::{self, Document, ValidateError, document};
 use crate::image::{Descriptor, Digest, Index, Platform, Reference};
@@ -31,12 +32,15 @@ pub struct KnownImages<'a> {
     session: &'a Session,
     pull: bool,
     answers: HashMap<(String, Platform), Arc<ImageFacts>>,
+    ignore: Option<&'a IgnoreRules>,
 }
 
 impl<'a> KnownImages<'a> {
     /// `pull` asks registries even for what the store knows.
-    pub fn new(session: &'a Session, pull: bool) -> KnownImages<'a> {
-        KnownImages { session, pull, answers: HashMap::new() }
+    ///
+    /// `ignore` are the rules of the main context, for the lint rule about sources that they take out.
+    pub fn new(session: &'a Session, pull: bool, ignore: Option<&'a IgnoreRules>) -> KnownImages<'a> {
+        KnownImages { session, pull, answers: HashMap::new(), ignore }
     }
 
     fn reference(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
@@ -102,6 +106,10 @@ impl Facts for KnownImages<'_> {
         let facts = Arc::new(facts);
         self.answers.insert(key, facts.clone());
         Ok(facts)
+    }
+
+    fn ignored_by(&self, path: &str) -> Option<String> {
+        self.ignore?.certainly_ignored(path).map(|verdict| verdict.to_string())
     }
 }
 

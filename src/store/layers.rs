@@ -4,15 +4,19 @@
 //! since directories that its tar implies take their metadata from the layers below; one that a step made has a
 //! random name, so that two builds of the same step never write to the same place.
 
+use super::lock::{self, Mode};
 use super::{IoContext, Store, StoreError, VERSION, file};
 use crate::image::Digest;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 const META_LIMIT_BYTES: u64 = 1 << 20;
+/// How often a layer is given a name that is taken by one on its way out.
+const SEAL_ATTEMPT_LIMIT: usize = 100;
 
 /// The name of a layer directory: letters, digits and `-` only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -147,7 +151,8 @@ impl Store {
         // The mode must not depend on the caller's umask: it is the mode of the image's root directory.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(path.join("fs"), mode).during("set the mode of", path)?;
-        let lock = hold(path)?;
+        let lock = lock::try_lock(path, Mode::Shared).during("lock", path)?;
+        let lock = lock.ok_or(io::ErrorKind::ResourceBusy).map_err(io::Error::from).during("lock", path)?;
         Ok(PendingLayer { directory, lock })
     }
 
@@ -164,32 +169,38 @@ impl Store {
         let _ = std::fs::remove_dir_all(source.join("work"));
         let content = serde_json::to_vec(meta).unwrap_or_default();
         std::fs::write(source.join("meta.json"), content).during("write", &source.join("meta.json"))?;
-        let named = match std::fs::rename(source, &target) {
-            Ok(()) => Ok(()),
-            Err(_) => {
-                if let Some(held) = self.hold_layer(&id)? {
-                    return Ok(held);
-                }
-                // What has the name cannot be used: damaged, or of another version.
-                let grave = self.temporary()?;
-                let _ = std::fs::rename(&target, grave.path().join("layer"));
-                std::fs::rename(source, &target)
+        // The name may be taken: by the same layer, made by another build; by one that a prune takes away before it can be held;
+        // or by one that cannot be used, damaged or of another version, which then gives way.
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let Err(error) = std::fs::rename(source, &target) else {
+                let _ = pending.directory.keep();
+                return Ok(HeldLayer { id, directory: target, _lock: Arc::new(pending.lock) });
+            };
+            if let Some(held) = self.hold_layer(&id)? {
+                return Ok(held);
             }
-        };
-        named.during("rename to", &target)?;
-        let _ = pending.directory.keep();
-        Ok(HeldLayer { id, directory: target, _lock: Arc::new(pending.lock) })
+            if attempts == SEAL_ATTEMPT_LIMIT {
+                return Err(error).during("rename to", &target);
+            }
+            let grave = self.temporary()?;
+            let _ = std::fs::rename(&target, grave.path().join("layer"));
+        }
     }
 
     /// Takes a layer into use; `None` if it is not there.
     pub fn hold_layer(&self, id: &LayerId) -> Result<Option<HeldLayer>, StoreError> {
         let directory = self.layer_path(id);
-        let lock = match hold(&directory) {
-            Ok(lock) => lock,
-            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        // Only a prune locks a layer for itself alone, and what a prune has locked is as good as gone.
+        let lock = match lock::try_lock(&directory, Mode::Shared) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).during("lock", &directory),
         };
         let held = HeldLayer { id: id.clone(), directory, _lock: Arc::new(lock) };
+        file::renew(&held._lock);
         // Without a description: a prune has moved it away between the open and the lock.
         match held.meta() {
             Ok(meta) => Ok(self.is_whole(&held, meta)?.then_some(held)),
@@ -272,21 +283,7 @@ fn boot_id() -> &'static str {
     })
 }
 
-/// Opens a layer directory and takes a shared lock on it, without waiting: only a prune takes an exclusive one, and what a
-/// prune has locked is as good as gone.
-fn hold(directory: &Path) -> Result<File, StoreError> {
-    let file = File::open(directory).during("open", directory)?;
-    match file.try_lock_shared() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(std::io::Error::from(std::io::ErrorKind::NotFound)).during("lock", directory)
-        }
-        // File systems without locks (some NFS): prune refuses to work there, so nothing is lost.
-        Err(std::fs::TryLockError::Error(_)) => Ok(file),
-    }
-}
-
-fn random_name() -> String {
+pub(super) fn random_name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let word = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", word(), word() ^ u64::from(std::process::id()))
