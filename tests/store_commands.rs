@@ -410,6 +410,13 @@ fn all_platforms_of_an_image_are_pushed() {
         there.ok(&["pull", "--platform", platform, &name]);
         assert_eq!(json!(platform.strip_prefix("linux/").unwrap()), there.inspect(&name)["Architecture"]);
     }
+    // What was pulled for another platform is no base for this one.
+    let host = cooper::image::Platform::host();
+    let other = if host.architecture == "arm64" { "linux/amd64" } else { "linux/arm64" };
+    there.ok(&["pull", "--platform", other, &name]);
+    std::fs::write(there.path("context/Dockerfile"), format!("FROM {name}\nCOPY f /g\n")).unwrap();
+    there.build("above:1");
+    assert_eq!(there.inspect("above:1")["Architecture"], json!(host.architecture));
 }
 
 #[test]
