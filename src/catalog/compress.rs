@@ -74,7 +74,7 @@ fn compress(transfer: &Transfer<'_>, blob: &Descriptor, media_type: &str) -> Res
     let encoding = COMPRESSION.encoding();
     let known = store
         .compressed_form(&blob.digest, &encoding)
-        .filter(|(digest, size_bytes)| store.has_blob(digest) && store.blob_size(digest) == Some(*size_bytes));
+        .filter(|(digest, size_bytes)| store.has_blob(digest, *size_bytes));
     if let Some((digest, size_bytes)) = known {
         return Ok(Descriptor::new(media_type, digest, size_bytes));
     }

@@ -141,7 +141,7 @@ impl Loader<'_> {
     fn is_there(&self, digest: &Digest) -> bool {
         let path = self.members.resolve(Path::new(&blob_name(digest)));
         match &self.members {
-            Members::Spooled { files, .. } => files.contains_key(&path) || self.store.has_blob(digest),
+            Members::Spooled { files, .. } => files.contains_key(&path) || self.store.blob_size(digest).is_some(),
             Members::Directory { root, .. } => root.stat(&path, true).is_ok_and(|stat| stat.is_some()),
         }
     }
@@ -202,7 +202,7 @@ impl Loader<'_> {
                 self.store.adopt_path(path, &digest).map_err(store_failure)
             }
             // Taken for an image before this one, or built here.
-            None if self.store.has_blob(&blob.digest) => Ok(()),
+            None if self.store.has_blob(&blob.digest, blob.size_bytes) => Ok(()),
             None => Err(missing(&blob.digest)),
         }
     }

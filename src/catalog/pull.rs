@@ -56,7 +56,7 @@ fn pull_image(
         .manifest
         .layers
         .iter()
-        .filter(|layer| !store.has_blob(&layer.digest))
+        .filter(|layer| !store.has_blob(&layer.digest, layer.size_bytes))
         .map(|layer| (image.reference.clone(), layer))
         .collect();
     transfer.fetch(&missing, task)?;

@@ -61,7 +61,8 @@ impl<'a> Transfer<'a> {
 
     /// Makes sure that blobs are in the store, getting those that are not from where they were seen last.
     pub fn complete(&self, blobs: &[Descriptor], task: &Task) -> Result<(), Diagnostic> {
-        let missing: Vec<&Descriptor> = blobs.iter().filter(|blob| !self.store.has_blob(&blob.digest)).collect();
+        let missing: Vec<&Descriptor> =
+            blobs.iter().filter(|blob| !self.store.has_blob(&blob.digest, blob.size_bytes)).collect();
         let with_origin = |blob: &&Descriptor| {
             self.origin(&blob.digest).cloned().ok_or_else(|| {
                 Diagnostic::error(Exit::Step, format!("the store does not have blob {}", blob.digest))

@@ -133,7 +133,9 @@ fn seal_in_order(session: &Session, layers: Vec<Layer>, ids: &[LayerId]) -> Resu
                     Diagnostic::error(Exit::Step, format!("cannot finish layer {}", id.as_str()))
                         .note(error.to_string())
                 })?;
-                session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?
+                let held = session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?;
+                session.store().measure_layer(&held).map_err(store_failure)?;
+                held
             }
         };
         snapshot.push(held);
@@ -213,7 +215,10 @@ fn open_blob(
     let path = session.store().blob_path(&descriptor.digest);
     let local = match facts.origin.strip_prefix(ORIGIN_LAYOUT) {
         Some(layout) => Some(Path::new(layout).join("blobs/sha256").join(descriptor.digest.hex())),
-        None => (path.exists() || facts.origin == ORIGIN_STORE).then_some(path),
+        None => {
+            let is_there = session.store().has_blob(&descriptor.digest, descriptor.size_bytes);
+            (is_there || facts.origin == ORIGIN_STORE).then_some(path)
+        }
     };
     if let Some(path) = local {
         let file = File::open(&path).map_err(|error| {
@@ -247,7 +252,7 @@ pub fn fetch_blob(
     descriptor: &Descriptor,
     task: &Task,
 ) -> Result<(), Diagnostic> {
-    if session.store().has_blob(&descriptor.digest) {
+    if session.store().has_blob(&descriptor.digest, descriptor.size_bytes) {
         return Ok(());
     }
     let failed = |error: io::Error| {

@@ -28,7 +28,8 @@ pub fn copy(
     let session = build.session;
     // A linked layer does not look at what it will lie on.
     let below = if op.link { FileSystem::default() } else { base.clone() };
-    let workspace = Workspace::open(session, &below)?;
+    let workspace =
+        Workspace::open(session, &below, if op.is_add { layers::Writer::Any } else { layers::Writer::Replacing })?;
     let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
     let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
     let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
@@ -135,7 +136,7 @@ fn written<E: std::error::Error>(result: Result<CopyStats, E>) -> Result<(), Dia
 
 /// Does a WORKDIR.
 pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, base)?;
+    let workspace = Workspace::open(build.session, base, layers::Writer::Replacing)?;
     let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
     directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
@@ -144,7 +145,7 @@ pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<F
 
 /// Makes a file system of a context: `FROM` a directory.
 pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, &FileSystem::default())?;
+    let workspace = Workspace::open(build.session, &FileSystem::default(), layers::Writer::Replacing)?;
     if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
         let context = build.contexts.get(context)?;
         let placement = Placement {
@@ -160,12 +161,17 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
+    copy_part(source, path, directory, "")
+}
+
+/// Copies a path of a root and all below it to a name in a directory, owners kept.
+pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
     let tree = Tree { root: source, ignore: None, keep_owner: true };
     let selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner: true, ..Placement::default() };
     copy::apply(&selected.selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))

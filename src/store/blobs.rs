@@ -12,17 +12,19 @@ impl Store {
         self.root().join("oci/blobs/sha256").join(digest.hex())
     }
 
-    /// Whether a blob is there.  Asking counts as a use: a prune beside this leaves it in place for a while.
-    pub fn has_blob(&self, digest: &Digest) -> bool {
+    /// Whether a blob of that size is there; one of another size is what a crash left of it.
+    ///
+    /// Asking counts as a use: a prune beside this leaves it in place for a while.
+    pub fn has_blob(&self, digest: &Digest, size_bytes: u64) -> bool {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let path = self.blob_path(digest);
-        match utimensat(CWD, &path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty()) {
-            Ok(()) => true,
-            Err(rustix::io::Errno::NOENT) => false,
-            // On a read-only disk nothing is pruned either.
-            Err(_) => path.exists(),
+        if self.blob_size(digest) != Some(size_bytes) {
+            return false;
         }
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        // Gone between the two calls; on a read-only disk nothing is pruned either.
+        let renewed = utimensat(CWD, self.blob_path(digest), &times, AtFlags::empty());
+        !matches!(renewed, Err(rustix::io::Errno::NOENT))
     }
 
     /// Returns the size of a blob in bytes if it is there; that is no use of it.
@@ -43,8 +45,7 @@ impl Store {
     /// Writes a small blob and returns its digest.
     pub fn write_blob(&self, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
-        // One of another length was cut off by a crash, and is replaced.
-        if !self.has_blob(&digest) || self.blob_size(&digest) != Some(content.len() as u64) {
+        if !self.has_blob(&digest, content.len() as u64) {
             file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Always)?;
         }
         Ok(digest)
