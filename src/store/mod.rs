@@ -26,6 +26,8 @@ mod mounts;
 mod prune;
 mod pulled;
 mod records;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use blobs::BlobWriter;
