@@ -88,8 +88,7 @@ pub fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Diagnostic> {
 }
 
 fn list(context: &LocalContext) -> Result<Listing, Diagnostic> {
-    let selected = select(context.tree(), &["/"], SelectOptions::default())
-        .map_err(|error| error.to_diagnostic())?;
+    let selected = select(context.tree(), &["/"], SelectOptions::default()).map_err(|error| error.to_diagnostic())?;
     let entries = selected.selection.items.iter().flat_map(|item| &item.entries);
     let nodes: Vec<Node> = entries.filter(|entry| !entry.path.as_os_str().is_empty()).map(node).collect();
     Ok(Listing {
@@ -217,8 +216,7 @@ mod tests {
                 .replace("46B", &format!("{}B", "# made by hand\ndist\n*.log\n!keep.log\n".len()))
                 .replace("55B", &format!("{}B", 9 + "# made by hand\ndist\n*.log\n!keep.log\n".len()))
         );
-        let json: serde_json::Value =
-            serde_json::from_str(&shown(project.path(), &[], ReportFormat::Json)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&shown(project.path(), &[], ReportFormat::Json)).unwrap();
         assert_eq!(json["files"], 3);
         assert_eq!(json["entries"][3]["path"], "src/main.c");
     }

@@ -143,10 +143,8 @@ impl IgnoreRules {
         if self.has_exceptions || (is_root && !self.patterns.iter().any(is_everything)) {
             return None;
         }
-        let pattern = self
-            .patterns
-            .iter()
-            .rfind(|pattern| prefixes(source.as_bytes()).any(|prefix| pattern.matches(prefix)))?;
+        let pattern =
+            self.patterns.iter().rfind(|pattern| prefixes(source.as_bytes()).any(|prefix| pattern.matches(prefix)))?;
         Some(Verdict { file: self.name.clone(), line: pattern.line, pattern: pattern.display(), negated: false })
     }
 

@@ -42,7 +42,10 @@ impl Planner<'_> {
             None => error,
         };
         if let Err(message) = reference::check(name) {
-            return Err(with_hint(self.error(span, format!("failed to parse stage name `{name}`")).note(message)));
+            let error = with_hint(self.error(span, format!("failed to parse stage name `{name}`")).note(message));
+            let lower = name.to_lowercase();
+            let is_only_case = lower != name && reference::check(&lower).is_ok();
+            return Err(if is_only_case { error.hint(format!("write it in lower case: `{lower}`")) } else { error });
         }
         let wanted = (name.to_owned(), platform.clone());
         if let Some(facts) = self.known_images.get(&wanted) {

@@ -4,8 +4,8 @@ use super::outline::{Outline, description};
 use super::{BuilderArgs, Facts, Options, plan};
 use crate::diag::{Diagnostic, Source};
 use crate::dockerfile::ast::Dockerfile;
-use crate::dockerfile::parse_checked;
 use crate::dockerfile::lint::Checks;
+use crate::dockerfile::parse_checked;
 use std::sync::Arc;
 
 /// What was found.

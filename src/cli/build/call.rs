@@ -57,7 +57,10 @@ fn question(name: &str) -> Result<Option<Question>, String> {
         "targets" => Ok(Some(Question::Targets)),
         other => {
             let meant = nearest(other, known).map(|near| format!(", did you mean `{near}`?"));
-            Err(format!("there is no call `{other}`{}", meant.unwrap_or_else(|| format!("; there are {}", list(&known)))))
+            Err(format!(
+                "there is no call `{other}`{}",
+                meant.unwrap_or_else(|| format!("; there are {}", list(&known)))
+            ))
         }
     }
 }

@@ -43,7 +43,8 @@ pub struct LintArgs {
     #[arg(short, long, value_name = "PATH")]
     pub file: Option<String>,
 
-    /// Mends what can be mended without changing what is built, in place
+    /// Mends in place what can be mended without thought; CMD and ENTRYPOINT become JSON arrays where a shell
+    /// would only split them
     #[arg(long)]
     pub fix: bool,
 
@@ -112,11 +113,7 @@ pub fn run(args: &LintArgs, style: Style, out: &mut dyn Write) -> Result<ExitCod
 }
 
 /// Opens the context for its ignore file; a Dockerfile alone can be checked without one.
-fn context(
-    path: &Path,
-    wanted: &DockerfileSource,
-    file: Option<&Path>,
-) -> Result<Option<LocalContext>, Diagnostic> {
+fn context(path: &Path, wanted: &DockerfileSource, file: Option<&Path>) -> Result<Option<LocalContext>, Diagnostic> {
     if *wanted != DockerfileSource::Default && !path.is_dir() {
         return Ok(None);
     }

@@ -43,7 +43,10 @@ fn mended(text: &str) -> String {
 #[case("FROM a\nENV A b\n", "FROM a\nENV A=b\n")]
 #[case("FROM a\nENV A  some words # here\n", "FROM a\nENV A=\"some words # here\"\n")]
 #[case("FROM a\nENV A \"q\" r\nLABEL k \\\n v\n", "FROM a\nENV A \"q\" r\nLABEL k \\\n v\n")]
-#[case("FROM a\nMAINTAINER Me <a@b> $x \"q\"\n", "FROM a\nLABEL org.opencontainers.image.authors=\"Me <a@b> \\$x \\\"q\\\"\"\n")]
+#[case(
+    "FROM a\nMAINTAINER Me <a@b> $x \"q\"\n",
+    "FROM a\nLABEL org.opencontainers.image.authors=\"Me <a@b> \\$x \\\"q\\\"\"\n"
+)]
 #[case("FROM a\nCMD node  app.js --port=80\n", "FROM a\nCMD [\"node\", \"app.js\", \"--port=80\"]\n")]
 #[case("FROM a\nCMD echo $HOME\n", "FROM a\nCMD echo $HOME\n")]
 #[case("FROM a\nCMD exec x\n", "FROM a\nCMD exec x\n")]
@@ -53,7 +56,10 @@ fn mended(text: &str) -> String {
 #[case("FROM a\nEXPOSE 80/TCP 53/udp\n", "FROM a\nEXPOSE 80/tcp 53/udp\n")]
 #[case("FROM --platform=$TARGETPLATFORM a\n", "FROM a\n")]
 #[case("# check=skip=FromAsCasing\nFROM a as b\n", "# check=skip=FromAsCasing\nFROM a as b\n")]
-#[case("FROM a\n# check=skip=LegacyKeyValueFormat\nENV A b\nENV C d\n", "FROM a\n# check=skip=LegacyKeyValueFormat\nENV A b\nENV C=d\n")]
+#[case(
+    "FROM a\n# check=skip=LegacyKeyValueFormat\nENV A b\nENV C d\n",
+    "FROM a\n# check=skip=LegacyKeyValueFormat\nENV A b\nENV C=d\n"
+)]
 #[case("FROM a\nRUN x\nRUN y\nFROM b as c\nfrom d as e\n", "FROM a\nRUN x\nRUN y\nFROM b AS c\nFROM d AS e\n")]
 fn what_can_be_mended_is(#[case] before: &str, #[case] after: &str) {
     assert_eq!(mended(before), after);
@@ -155,9 +161,30 @@ fn without_places(debug: &str) -> String {
 fn line() -> impl Strategy<Value = String> {
     let word = "[a-zA-Z0-9$\"'\\\\ .=/#&-]{1,12}";
     let keyword = prop::sample::select(vec![
-        "ENV", "env", "Env", "LABEL", "label", "MAINTAINER", "CMD", "cmd", "ENTRYPOINT", "RUN", "run", "EXPOSE", "WORKDIR",
-        "USER", "ARG", "arg", "VOLUME", "SHELL", "STOPSIGNAL", "FROM a as", "from b AS", "FROM --platform=$TARGETPLATFORM",
-        "# check=skip=FromAsCasing", "COPY --from=Stage /a",
+        "ENV",
+        "env",
+        "Env",
+        "LABEL",
+        "label",
+        "MAINTAINER",
+        "CMD",
+        "cmd",
+        "ENTRYPOINT",
+        "RUN",
+        "run",
+        "EXPOSE",
+        "WORKDIR",
+        "USER",
+        "ARG",
+        "arg",
+        "VOLUME",
+        "SHELL",
+        "STOPSIGNAL",
+        "FROM a as",
+        "from b AS",
+        "FROM --platform=$TARGETPLATFORM",
+        "# check=skip=FromAsCasing",
+        "COPY --from=Stage /a",
     ]);
     let end = prop::sample::select(vec!["\n", "\r\n", " \\\n\n  ", " \\\n# c\n \n", "\n\n", "/TCP\n"]);
     (keyword, word, word, end).prop_map(|(keyword, a, b, end)| format!("{keyword} {a} {b}{end}"))

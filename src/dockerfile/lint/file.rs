@@ -1,7 +1,7 @@
 //! Rules over the whole file.
 
-use super::{Checks, Findings, Rule};
 use super::fix;
+use super::{Checks, Findings, Rule};
 use crate::diag::{Diagnostic, Edit, Span};
 use crate::dockerfile::ast::{Dockerfile, Instruction, Kind, Stage, Word};
 use std::collections::{HashMap, HashSet};

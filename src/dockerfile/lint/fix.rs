@@ -11,8 +11,8 @@ const AUTHORS: &str = "org.opencontainers.image.authors";
 
 /// Words that only a shell knows; a program of that name is not there, or does something else.
 const SHELL_WORDS: [&str; 27] = [
-    ".", ":", "alias", "case", "cd", "command", "eval", "exec", "exit", "export", "for", "function", "if", "read", "set",
-    "shift", "source", "time", "trap", "ulimit", "umask", "unset", "until", "wait", "while", "coproc", "select",
+    ".", ":", "alias", "case", "cd", "command", "eval", "exec", "exit", "export", "for", "function", "if", "read",
+    "set", "shift", "source", "time", "trap", "ulimit", "umask", "unset", "until", "wait", "while", "coproc", "select",
 ];
 
 /// Returns the text with the edits of all findings, `None` if there are none.  Of edits that overlap the first is made.

@@ -29,7 +29,10 @@ pub const RULES: [RuleInfo; 22] = [
     rule("ExposeInvalidFormat", "EXPOSE names ports of the container, no address and no host port"),
     fixed("ExposeProtoCasing", "The protocol in EXPOSE is in lower case"),
     fixed("FromAsCasing", "AS is written in the same case as FROM"),
-    rule("FromPlatformFlagConstDisallowed", "--platform of FROM is not a constant, so that other platforms can be built"),
+    rule(
+        "FromPlatformFlagConstDisallowed",
+        "--platform of FROM is not a constant, so that other platforms can be built",
+    ),
     rule("InvalidBaseImagePlatform", "The base image is there for the platform that is built"),
     rule("InvalidDefaultArgInFrom", "FROM names an image also when no build argument is given"),
     RuleInfo {
@@ -43,11 +46,17 @@ pub const RULES: [RuleInfo; 22] = [
     fixed("NoEmptyContinuation", "An instruction that goes over several lines has no empty line in it"),
     fixed("RedundantTargetPlatform", "FROM does not say --platform=$TARGETPLATFORM, which is the default"),
     rule("ReservedStageName", "No stage is called `context` or `scratch`"),
-    rule("SecretsUsedInArgOrEnv", "Secrets are not handed over in ARG or ENV, where everyone with the image reads them"),
+    rule(
+        "SecretsUsedInArgOrEnv",
+        "Secrets are not handed over in ARG or ENV, where everyone with the image reads them",
+    ),
     fixed("StageNameCasing", "Names of stages are in lower case"),
     rule("UndefinedArgInFrom", "Variables in FROM are ARGs from above the first FROM"),
     rule("UndefinedVar", "Variables are defined before they are used"),
-    rule("WorkdirRelativePath", "The first WORKDIR of a stage is absolute, so that it does not depend on the base image"),
+    rule(
+        "WorkdirRelativePath",
+        "The first WORKDIR of a stage is absolute, so that it does not depend on the base image",
+    ),
 ];
 
 /// Returns what is known of the rule with this name.
