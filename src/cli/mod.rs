@@ -16,7 +16,9 @@ pub mod inspect;
 pub mod lint;
 pub mod names;
 mod panic;
+pub mod stored;
 pub mod table;
+pub mod template;
 
 use crate::diag::{Diagnostic, Exit};
 use crate::sys::interrupt;
@@ -45,6 +47,19 @@ struct Cooper {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::BuildArgs>),
+    Images(images::ImagesArgs),
+    Inspect(inspect::InspectArgs),
+    History(history::HistoryArgs),
+    Tag(names::TagArgs),
+    Rmi(names::RmiArgs),
+    Pull(names::PullArgs),
+    Push(names::PushArgs),
+    Save(archive::SaveArgs),
+    Load(archive::LoadArgs),
+    Du(disk::DuArgs),
+    Prune(disk::PruneArgs),
+    Store(disk::StoreArgs),
+    Doctor(doctor::DoctorArgs),
     Completion(completion::CompletionArgs),
     Context(context::ContextArgs),
     Lint(lint::LintArgs),
@@ -106,6 +121,26 @@ fn run(matches: &clap::ArgMatches, style: Style) -> Result<ExitCode, Diagnostic>
             }
             build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)?;
         }
+        Command::Images(args) => images::run(&args, &engine::users_store()?, &mut out)?,
+        Command::Inspect(args) => inspect::run(&args, &engine::users_store()?, &mut out)?,
+        Command::History(args) => history::run(&args, &engine::users_store()?, &mut out)?,
+        Command::Tag(args) => names::tag(&args, &engine::users_store()?)?,
+        Command::Rmi(args) => names::rmi(&args, &engine::users_store()?, &mut out)?,
+        Command::Pull(args) => names::pull(&args, &engine::users_store()?, style, &mut out)?,
+        Command::Push(args) => names::push(&args, &engine::users_store()?, style, &mut out)?,
+        Command::Save(args) => {
+            // The archive goes there, past this lock.
+            drop(out);
+            archive::save(&args, &engine::users_store()?, style)?;
+        }
+        Command::Load(args) => archive::load(&args, &engine::users_store()?, &mut out)?,
+        // What touches layers goes where their owners exist, before the first thread.
+        Command::Du(args) => disk::du(&args, &engine::Engine::enter(None)?.store()?, &mut out)?,
+        Command::Prune(args) => disk::prune(&args, &engine::Engine::enter(None)?.store()?, &mut out)?,
+        Command::Store(disk::StoreArgs { command: disk::StoreCommand::Check(args) }) => {
+            disk::check(&args, &engine::Engine::enter(None)?.store()?, &mut out)?;
+        }
+        Command::Doctor(args) => doctor::run(&args, &mut out)?,
         Command::Completion(args) => completion::run(&args, &mut out)?,
         Command::Context(args) => context::run(&args, &mut out)?,
         Command::Lint(args) => return lint::run(&args, style, &mut out),

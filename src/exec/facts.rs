@@ -46,14 +46,14 @@ impl<'a> KnownImages<'a> {
     fn reference(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
         let reference: Reference = text.parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
         if !self.pull
-            && let Some(facts) = self.from_store(&reference, platform)?
+            && let Some(facts) = self.in_store(&reference, platform)?
         {
             return Ok(facts);
         }
-        self.from_registry(&reference, platform)
+        self.in_registry(&reference, platform)
     }
 
-    fn from_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ImageFacts>, Diagnostic> {
+    fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ImageFacts>, Diagnostic> {
         let store = self.session.store();
         if let Some(descriptor) = store.image(reference).map_err(store_failure)? {
             let blobs = StoreBlobs(self.session);
@@ -65,7 +65,7 @@ impl<'a> KnownImages<'a> {
         Ok(read_image(&StoreBlobs(self.session), &pulled.manifest, platform, name).ok())
     }
 
-    fn from_registry(&self, reference: &Reference, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
+    fn in_registry(&self, reference: &Reference, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
         let task = self.session.reporter().start(format!("[internal] load metadata for {reference}"));
         let resolved = match self.session.client()?.resolve(reference, platform) {
             Ok(resolved) => resolved,

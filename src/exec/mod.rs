@@ -29,7 +29,7 @@ pub use base::fetch_blob;
 pub use blobs::{FinishedLayer, LayerOptions, finish_layer, finish_layers};
 pub use facts::KnownImages;
 pub use files::export_tree;
-pub use filesystem::{FileSystem, chain_ids};
+pub use filesystem::FileSystem;
 pub use layers::{View, view};
 pub use session::{Session, store_failure};
 pub use source::{DockerfileText, read_dockerfile};
@@ -87,11 +87,10 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     }
     let contexts = Contexts::new(session, source.context, &request.build_contexts, &[]);
     let mut built = Built { images: Vec::new(), steps_cached: 0, steps_run: 0 };
-    for graph in graphs {
-        execute(session, request, &contexts, graph, &mut built)?;
-    }
+    let executed = graphs.into_iter().try_for_each(|graph| execute(session, request, &contexts, graph, &mut built));
+    // What was read of the context stays known when a step fails: the next try comes soon.
     contexts.save_digests();
-    Ok(built)
+    executed.map(|()| built)
 }
 
 fn execute(
@@ -114,7 +113,7 @@ fn execute(
         known: &known,
         results: &results,
         targets: roots.iter().flatten().copied().collect(),
-        finished_layers: layer_options.is_some().then_some(Mutex::new(sender)),
+        sealed_layers: Mutex::new(sender),
         steps_run: AtomicUsize::new(0),
         explained: Mutex::default(),
     };
@@ -123,8 +122,9 @@ fn execute(
         let compressing = scope.spawn(move || {
             // Tar, digest and compression of a layer run beside the steps that follow.  What fails here fails again, and is told, at
             // the export.
-            for layer in receiver {
-                if let Some(options) = &layer_options {
+            for (layer, is_exported) in receiver {
+                let _ = session.store().measure_layer(&layer);
+                if let (Some(options), true) = (&layer_options, is_exported) {
                     let _ = finish_layer(session, &layer, options);
                 }
             }

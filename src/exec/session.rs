@@ -4,7 +4,7 @@ use super::request::{BuildRequest, SecretSource};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::registry::Client;
-use crate::sandbox::{Cancel, Runner};
+use crate::sandbox::{Cancel, Runner, Wall};
 use crate::store::{Store, StoreError};
 use crate::sys::overlay::OverlayForm;
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub struct Session {
     cancel: Cancel,
     client: OnceLock<Client>,
     runner: OnceLock<Runner>,
+    /// What keeps RUN from running here.
+    wall: Option<Wall>,
     /// Names this build among the logs.
     build_id: String,
 }
@@ -30,7 +32,20 @@ impl Session {
     pub fn new(store: Store, form: OverlayForm, reporter: Reporter, cancel: Cancel) -> Session {
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
         let build_id = format!("{now}-{}", std::process::id());
-        Session { store, form, reporter, cancel, client: OnceLock::new(), runner: OnceLock::new(), build_id }
+        let (client, runner) = (OnceLock::new(), OnceLock::new());
+        Session { store, form, reporter, cancel, client, runner, wall: None, build_id }
+    }
+
+    /// Refuses every RUN that is not cached if something stands in its way.
+    pub fn can_run(mut self, can_run: Result<(), Wall>) -> Session {
+        self.wall = can_run.err();
+        self
+    }
+
+    /// Fails where RUN cannot run.
+    pub fn check_can_run(&self) -> Result<(), Diagnostic> {
+        let Some(wall) = &self.wall else { return Ok(()) };
+        Err(Diagnostic::error(Exit::Isolation, &*wall.what).hint(&*wall.mend))
     }
 
     /// Returns the store.
@@ -41,6 +56,13 @@ impl Session {
     /// Returns the form of overlay metadata in this store.
     pub fn form(&self) -> OverlayForm {
         self.form
+    }
+
+    /// Whether device nodes can be made: never inside a user namespace, where they are left out of unpacked trees.
+    ///
+    /// A step has a `/dev` of its own, and the layers of a base are exported as they came.
+    pub fn makes_devices(&self) -> bool {
+        self.form == OverlayForm::Trusted
     }
 
     /// Fails when the build was interrupted or another step failed.

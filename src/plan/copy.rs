@@ -52,8 +52,9 @@ impl Planner<'_> {
             sources,
             destination: path::destination(&state.cwd(), &words.destination, &state.platform.os),
             chown: words.chown,
+            // With `--chmod` BuildKit copies onto the base after all, where directories that exist keep their looks.
+            link: copy.link && words.chmod.is_none(),
             chmod: words.chmod,
-            link: copy.link,
             parents: copy.parents,
             exclude: words.exclude,
             is_add,

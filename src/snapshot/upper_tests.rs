@@ -185,13 +185,16 @@ fn times_are_clamped_and_owners_replaced() {
     std::fs::File::open(tree.path("old")).unwrap().set_modified(old).unwrap();
     let owner = |path: &Path, _: &Stat| if path == Path::new("old") { (7, 8) } else { (0, 0) };
     let options = LayerOptions { clamp_mtime: Some(100), owner: Some(&owner) };
-    let tar = write_tree_tar(&tree.root(), Vec::new(), &options).unwrap();
+    let mut writer = TarWriter::new(Vec::new());
+    append_tree(&mut writer, &tree.root(), Path::new("linux_arm"), &options).unwrap();
+    let tar = writer.finish().unwrap();
     let mut reader = TarReader::new(tar.as_slice(), Limits::default());
     let mut seen = Vec::new();
     while let Some(entry) = reader.next().unwrap() {
         seen.push((entry.path, entry.mtime.seconds, entry.uid, entry.gid));
     }
-    assert_eq!(seen, [("new".into(), 100, 0, 0), ("old".into(), 5, 7, 8)]);
+    let path = |name: &str| PathBuf::from("linux_arm").join(name);
+    assert_eq!(seen, [("linux_arm".into(), 100, 0, 0), (path("new"), 100, 0, 0), (path("old"), 5, 7, 8)]);
 }
 
 #[test]

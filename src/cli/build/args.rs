@@ -56,7 +56,7 @@ pub struct BuildArgs {
     #[arg(long = "annotation", value_name = "[LEVEL,...:]NAME=VALUE", value_parser = parse_annotation_group)]
     pub annotations: Vec<AnnotationGroup>,
 
-    /// Platform of the image, one for now, e.g. `linux/arm64` [default: this machine's]
+    /// Platforms of the image, e.g. `linux/amd64,linux/arm64`; several make an index [default: this machine's]
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub platforms: Vec<String>,
 
