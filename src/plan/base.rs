@@ -36,30 +36,33 @@ impl Planner<'_> {
     }
 
     fn image(&mut self, name: &str, platform: &Platform, span: Span) -> Result<Arc<ImageFacts>, Diagnostic> {
-        let hint = self.stage_hint(name);
-        let with_hint = |error: Diagnostic| match &hint {
-            Some(hint) => error.hint(hint.clone()),
-            None => error,
-        };
         if let Err(message) = reference::check(name) {
-            return Err(with_hint(self.error(span, format!("failed to parse stage name `{name}`")).note(message)));
+            let error = self.error(span, format!("failed to parse stage name `{name}`")).note(message);
+            let error = self.with_stage_hint(error, name);
+            let lower = name.to_lowercase();
+            let is_only_case = lower != name && reference::check(&lower).is_ok();
+            return Err(if is_only_case { error.hint(format!("write it in lower case: `{lower}`")) } else { error });
         }
         let wanted = (name.to_owned(), platform.clone());
         if let Some(facts) = self.known_images.get(&wanted) {
             return Ok(facts.clone());
         }
         let source = self.source();
-        let facts = self
-            .facts
-            .image(ImageSource::Reference(name), platform)
-            .map_err(|error| with_hint(error.at(source, span)))?;
+        let facts = match self.facts.image(ImageSource::Reference(name), platform) {
+            Ok(facts) => facts,
+            Err(error) => return Err(self.with_stage_hint(error.at(source, span), name)),
+        };
         self.known_images.insert(wanted, facts.clone());
         Ok(facts)
     }
 
-    fn stage_hint(&self, name: &str) -> Option<String> {
+    /// Adds the stage that may have been meant; looked for only when there is an error, for it compares all names.
+    fn with_stage_hint(&self, error: Diagnostic, name: &str) -> Diagnostic {
         let names = self.stages.iter().map(|stage| stage.name.as_str()).filter(|stage| !stage.is_empty());
-        nearest(name, names).map(|stage| format!("did you mean the stage `{stage}`?"))
+        match nearest(name, names) {
+            Some(stage) => error.hint(format!("did you mean the stage `{stage}`?")),
+            None => error,
+        }
     }
 
     /// Returns the image that a `--build-context` names; `None` for files and for `docker-image://scratch`.
