@@ -166,7 +166,11 @@ const EMPTY_INDEX: &[u8] =
 fn make_directories(root: &Path) -> Result<(), StoreError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    DIRECTORIES.iter().try_for_each(|name| builder.create(root.join(name)).during("make", &root.join(name)))
+    DIRECTORIES.iter().try_for_each(|name| builder.create(root.join(name)).during("make", &root.join(name)))?;
+    // It is what a file system of no image shows as its root, which every user of the image may enter.
+    let empty = root.join("empty");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&empty, mode).during("set the mode of", &empty)
 }
 
 /// A store that others can write to would run their layers as ours (moby CVE-2021-41091).
