@@ -64,6 +64,7 @@ impl Bench {
     ) -> Result<(ExitStatus, String), RunError> {
         let root = self.mount();
         let mut spec = RunSpec {
+            aside: None,
             root: &root,
             argv: ["/bin/sh", "-c", script].map(OsString::from).to_vec(),
             env: vec![("PATH".into(), "/bin".into())],

@@ -29,7 +29,8 @@ pub fn copy(
     let session = build.session;
     // A linked layer does not look at what it will lie on.
     let below = if op.link { FileSystem::default() } else { base.clone() };
-    let workspace = Workspace::open(session, &below)?;
+    let workspace =
+        Workspace::open(session, &below, if op.is_add { layers::Writer::Any } else { layers::Writer::Replacing })?;
     let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
     let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
     let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
@@ -112,7 +113,11 @@ impl Writer<'_> {
         if !self.op.is_add || self.op.unpack == Some(false) {
             return written(copy::apply(selection, tree.root, self.root, &placement));
         }
-        written(copy::apply_add(selection, tree.root, self.root, &placement, &ArchiveOptions::default()))
+        written(copy::apply_add(selection, tree.root, self.root, &placement, &self.archive_options()))
+    }
+
+    fn archive_options(&self) -> ArchiveOptions {
+        ArchiveOptions { makes_devices: self.build.session.makes_devices(), ..ArchiveOptions::default() }
     }
 
     fn download(&self, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
@@ -137,7 +142,7 @@ impl Writer<'_> {
         let name = page.file_name();
         if self.op.unpack == Some(true) {
             let unpacked =
-                copy::unpack_file(&file, Path::new(&name), self.root, &self.placement, &ArchiveOptions::default());
+                copy::unpack_file(&file, Path::new(&name), self.root, &self.placement, &self.archive_options());
             if unpacked.map_err(|error| Diagnostic::from_error(Exit::Step, &error))?.is_some() {
                 return Ok(());
             }
@@ -154,7 +159,7 @@ fn written<E: std::error::Error>(result: Result<CopyStats, E>) -> Result<(), Dia
 
 /// Does a WORKDIR.
 pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, base)?;
+    let workspace = Workspace::open(build.session, base, layers::Writer::Replacing)?;
     let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
     directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
@@ -163,7 +168,7 @@ pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<F
 
 /// Makes a file system of a context: `FROM` a directory.
 pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, &FileSystem::default())?;
+    let workspace = Workspace::open(build.session, &FileSystem::default(), layers::Writer::Replacing)?;
     if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
         let context = build.contexts.get(context)?;
         let placement = Placement {
@@ -179,10 +184,16 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    copy_tree_at(source, path, directory, None)
+    copy_at(source, path, directory, "", None)
 }
 
-fn copy_tree_at(source: &Root, path: &str, directory: &Path, mtime: Option<i64>) -> Result<(), Diagnostic> {
+/// Copies a path of a root and all below it to a name in a directory, owners kept.
+pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
+    copy_at(source, path, directory, name, None)
+}
+
+/// `mtime` is the time of everything, in seconds, instead of its own.
+fn copy_at(source: &Root, path: &str, directory: &Path, name: &str, mtime: Option<i64>) -> Result<(), Diagnostic> {
     let tree = Tree { root: source, ignore: None, keep_owner: true };
     let mut selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
     if let Some(seconds) = mtime {
@@ -193,7 +204,7 @@ fn copy_tree_at(source: &Root, path: &str, directory: &Path, mtime: Option<i64>)
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner: true, ..Placement::default() };
     copy::apply(&selected.selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
@@ -204,5 +215,5 @@ pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    copy_tree_at(&view.root, "/", directory, mtime)
+    copy_at(&view.root, "/", directory, "", mtime)
 }

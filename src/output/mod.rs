@@ -7,6 +7,7 @@ mod image;
 mod layout;
 mod registry;
 
+pub use archive::Archive;
 pub use image::{Assembled, MediaTypes, assemble, rfc3339};
 pub use layout::image_index;
 
@@ -17,7 +18,6 @@ use crate::exec::{Built, BuiltImage, LayerOptions, Session, View, export_tree, f
 use crate::image::{Descriptor, Digest, Reference};
 use crate::layer::{Compression, TarWriter};
 use crate::snapshot::upper::append_tree;
-use archive::Archive;
 use layout::LayoutOptions;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -30,6 +30,28 @@ pub struct Written {
     pub image_id: Option<Digest>,
     /// For the last lines of a build.
     pub summary: Summary,
+}
+
+/// Refuses, before anything is built, what could not be written afterwards.
+pub fn check(request: &BuildRequest) -> Result<(), Diagnostic> {
+    for output in &request.outputs {
+        let is_pushed = output.push || output.kind == OutputKind::Registry;
+        if is_pushed && request.tags.is_empty() && output.names.is_empty() {
+            return Err(Diagnostic::error(Exit::Usage, "an image that is pushed needs a name")
+                .hint("give one with `-t HOST/NAME:TAG`"));
+        }
+        request.tags.iter().chain(&output.names).try_for_each(|name| parse_name(name).map(drop))?;
+        let parent = output.dest.as_deref().filter(|dest| output.kind != OutputKind::Local && *dest != Path::new("-"));
+        let parent = parent.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(missing) = parent.filter(|parent| !parent.is_dir()) {
+            return Err(Diagnostic::error(
+                Exit::Usage,
+                format!("cannot write to `{}`: no such directory", missing.display()),
+            )
+            .hint(format!("make it: `mkdir -p {}`", missing.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Writes what a build has made to all places that were asked for.
@@ -245,10 +267,6 @@ impl Output<'_> {
 
     fn push(&self, images: &[Assembled]) -> Result<Descriptor, Diagnostic> {
         let names = self.names()?;
-        if names.is_empty() {
-            return Err(Diagnostic::error(Exit::Usage, "an image that is pushed needs a name")
-                .hint("give one with `-t HOST/NAME:TAG`"));
-        }
         let top = top_descriptor(images, &self.annotations(AnnotationLevel::Index));
         registry::push(self.session, &names, images, &self.annotations(AnnotationLevel::Index), self.task)?;
         Ok(top)

@@ -40,6 +40,9 @@ impl Planner<'_> {
         state.record_layer(history_text(copy, &words, is_add));
         let mut sources = Vec::with_capacity(words.sources.len() + words.heredocs.len());
         for (text, word) in &words.sources {
+            if *origin == Origin::Main && classify(text) == SourceKind::Path {
+                self.lint_ignored(is_add, text, command.span_of(word.span));
+            }
             sources.push(self.copy_source(text, word, from, copy, is_add, &words, command)?);
         }
         sources.extend(words.heredocs);

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Where the program now is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Entered {
     /// The rung.
     pub rung: Rung,
@@ -46,8 +46,8 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
         Rung::SingleId | Rung::Chroot | Rung::None => {}
     }
     let can_run = match rung {
-        Rung::Root | Rung::Rootless => Ok(()),
-        Rung::SingleId | Rung::Chroot => Err(best_wall(
+        Rung::Root | Rung::Rootless | Rung::Chroot => Ok(()),
+        Rung::SingleId => Err(best_wall(
             probe,
             &format!("RUN is not possible yet with isolation `{rung}`, the best that this machine allows"),
         )),

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod child;
+mod chroot;
 mod enter;
 mod mountpoint;
 mod probe;
@@ -12,6 +13,7 @@ mod seccomp;
 mod spec;
 mod stubs;
 mod subid;
+pub mod supervise;
 pub mod user;
 mod wire;
 

@@ -1,5 +1,6 @@
 //! The root file system of a step: layers stacked by overlayfs, or a copy where it is refused.
 
+pub mod copy;
 pub mod overlay;
 pub mod upper;
 

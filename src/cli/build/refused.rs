@@ -33,8 +33,6 @@ const REFUSED: &[Refused] = &[
     valued("builder", NO_DAEMON, Some("leave the flag out")),
     valued("cache-from", NOT_YET, Some("leave the flag out: the store of this machine is the cache")),
     valued("cache-to", NOT_YET, Some("leave the flag out: the store of this machine is the cache")),
-    switch("check", NOT_YET, None),
-    valued("call", NOT_YET, None),
     valued("attest", "cooper makes no attestations yet", None),
     valued("provenance", "cooper makes no attestations yet", Some("leave the flag out: none is made")),
     valued("sbom", "cooper makes no attestations yet", Some("scan the image of `-o type=oci` with a scanner")),

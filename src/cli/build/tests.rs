@@ -174,7 +174,6 @@ fn flags_of_others_are_refused_by_name() {
     for (name, why, _) in refused::table() {
         assert_eq!(error(&[&format!("--{name}=x"), "."]), format!("cooper does not have `--{name}`: {why}"));
     }
-    assert!(error(&["--check", "."]).starts_with("cooper does not have `--check`"));
     assert!(error(&["--provenance", "true", "."]).starts_with("cooper does not have `--provenance`"));
     ok(&["--provenance=false", "--sbom", "false", "."]);
     assert!(error(&["-D", "."]).starts_with("cooper does not have `--debug`"));

@@ -8,7 +8,6 @@
 //! item every path is written once, so its files are written by several threads.
 
 mod archive;
-mod bytes;
 mod download;
 mod file;
 mod node;

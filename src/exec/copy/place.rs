@@ -1,11 +1,11 @@
 //! Finds the place of each item of a selection and writes it there.
 
-use super::bytes::DataPath;
 use super::target::{Created, is_directory, make_directories_at, resolve};
 use super::tree::{Batch, FileTask};
 use super::{CopyError, CopyStats, Placement};
 use crate::context::selection::{Entry, EntryKind, Item, Selection};
 use crate::sys::Root;
+use crate::sys::bytes::DataPath;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
