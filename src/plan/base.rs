@@ -7,7 +7,7 @@ use super::stages::{Base, Origin};
 use super::state::{State, bare_config, empty_config};
 use super::{ImageSource, NamedContext, reference};
 use crate::diag::{Diagnostic, Place, Span, nearest};
-use crate::image::Platform;
+use crate::image::{ImageConfig, Platform};
 use std::sync::Arc;
 
 impl Planner<'_> {
@@ -100,11 +100,13 @@ impl Planner<'_> {
             Base::Scratch => State::scratch(self.options.platform.clone()),
             Base::Context(context) => {
                 let facts = node.facts.clone();
-                let (root, config) = match &facts {
-                    Some(facts) => (self.image_step(index, facts, &platform, None), facts.config.clone()),
-                    None => (self.tree(index, context, &platform), empty_config(&platform)),
-                };
-                State::new(root, config, platform)
+                match &facts {
+                    Some(facts) => {
+                        let root = self.image_step(index, facts, &platform, None);
+                        State::new(root, facts.config.clone(), platform)
+                    }
+                    None => self.tree_state(index, context, empty_config(&platform), platform),
+                }
             }
             Base::Image(name) => match node.facts.clone() {
                 Some(facts) => {
@@ -122,12 +124,23 @@ impl Planner<'_> {
         Ok(state)
     }
 
+    /// The files of a local directory as a base: a layer, which has its entry in the history like any other.
+    fn tree_state(&mut self, index: usize, context: usize, config: ImageConfig, platform: Platform) -> State {
+        let root = self.tree(index, context, &platform);
+        let name = self.options.contexts[context].0.clone();
+        let is_empty = root.is_none();
+        let mut state = State::new(root, config, platform);
+        if !is_empty {
+            state.record_layer(format!("[context {name}] load from client"));
+        }
+        state
+    }
+
     /// A stage whose name is a `--build-context`: that is its result, none of its instructions count.
     fn replaced_state(&mut self, index: usize, context: usize, platform: Platform) -> Result<State, Diagnostic> {
         let span = self.stages[index].ast.from.span;
         let Some(facts) = self.context_image(context, &platform, span)? else {
-            let root = self.tree(index, context, &platform);
-            return Ok(State::new(root, bare_config(&platform), platform));
+            return Ok(self.tree_state(index, context, bare_config(&platform), platform));
         };
         let root = self.image_step(index, &facts, &platform, None);
         let actual = facts.config.platform();
