@@ -38,7 +38,7 @@ impl Engine {
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);
-        let session = Session::new(store, self.entered.overlay_form, reporter.clone(), cancel);
+        let session = Session::new(store, &self.entered, reporter.clone(), cancel);
         let built = exec::build(&session, request)?;
         let mut written = output::write(&session, request, &built)?;
         written.summary.elapsed = self.started.elapsed();

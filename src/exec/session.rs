@@ -4,7 +4,7 @@ use super::request::{BuildRequest, SecretSource};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::registry::Client;
-use crate::sandbox::{Cancel, Runner};
+use crate::sandbox::{Cancel, Entered, Rung, Runner};
 use crate::store::{Store, StoreError};
 use crate::sys::overlay::OverlayForm;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 /// One build under way.
 pub struct Session {
     store: Store,
+    rung: Rung,
     form: OverlayForm,
     reporter: Reporter,
     cancel: Cancel,
@@ -27,10 +28,19 @@ pub struct Session {
 
 impl Session {
     /// Returns a session over a store.
-    pub fn new(store: Store, form: OverlayForm, reporter: Reporter, cancel: Cancel) -> Session {
+    pub fn new(store: Store, entered: &Entered, reporter: Reporter, cancel: Cancel) -> Session {
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
         let build_id = format!("{now}-{}", std::process::id());
-        Session { store, form, reporter, cancel, client: OnceLock::new(), runner: OnceLock::new(), build_id }
+        Session {
+            store,
+            rung: entered.rung,
+            form: entered.overlay_form,
+            reporter,
+            cancel,
+            client: OnceLock::new(),
+            runner: OnceLock::new(),
+            build_id,
+        }
     }
 
     /// Returns the store.
@@ -78,7 +88,7 @@ impl Session {
             return Ok(runner);
         }
         let runner = Runner::new().map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
-        Ok(self.runner.get_or_init(|| runner))
+        Ok(self.runner.get_or_init(|| runner.on(self.rung)))
     }
 }
 

@@ -8,6 +8,7 @@ use super::cancel::Cancel;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
 use super::request::Request;
+use super::single_id::SingleId;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
 use super::supervise::Supervisor;
@@ -89,7 +90,7 @@ impl Runner {
     ) -> Result<ExitStatus, RunError> {
         let plays_user = self.rung == Rung::SingleId;
         let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
-        let mut supervisor = self.supervisor(spec, user)?;
+        let mut supervisor = self.supervisor(user);
         let sockets = UnixStream::pair().map_err(io_error("make a socket"))?;
         let supervision = supervisor.as_ref().map(|supervisor| wire::Supervision {
             program: supervisor.program(),
@@ -122,8 +123,11 @@ impl Runner {
     }
 
     /// Returns what answers system calls of the step, on the rungs that need it.
-    fn supervisor<'a>(&self, _spec: &RunSpec<'a>, _user: &User) -> Result<Option<Supervisor<'a>>, RunError> {
-        Ok(None)
+    fn supervisor(&self, user: &User) -> Option<Supervisor<'static>> {
+        match self.rung {
+            Rung::SingleId => Some(Supervisor::new(vec![Box::new(SingleId::new(user))])),
+            Rung::Root | Rung::Rootless | Rung::Chroot | Rung::None => None,
+        }
     }
 
     fn start(&self, spec: &RunSpec<'_>, pipes: &Pipes, request: &Request) -> Result<Child, RunError> {

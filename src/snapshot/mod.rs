@@ -5,8 +5,8 @@ pub mod upper;
 
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 
-use crate::sys::Root;
-use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use crate::sys::{Root, owner};
+use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use std::io;
 use std::path::Path;
 
@@ -28,7 +28,8 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
             return Ok(());
         }
         let directory = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        rustix::fs::fchown(&directory, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+        let (uid, gid) = owner_of(layer, path, &stat)?;
+        owner::set(&directory, uid, gid)?;
         rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
         let time =
             |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds.try_into().unwrap_or(0) };
@@ -37,4 +38,13 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
         return Ok(());
     }
     Ok(())
+}
+
+fn owner_of(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, u32)> {
+    if owner::is_aside() {
+        let directory = layer.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+        let recorded = owner::recorded(&directory, stat)?.unwrap_or_default();
+        return Ok((recorded.uid, recorded.gid));
+    }
+    Ok((stat.st_uid, stat.st_gid))
 }
