@@ -6,12 +6,16 @@
 
 use super::{IoContext, Store, StoreError, VERSION, file};
 use crate::image::Digest;
+use crate::sys::{Root, owner};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// File beside the tree with the owners that its links have, see [`owner::list_nodes`].
+const OWNERS: &str = "owners";
+/// Bytes that a description may have.
 const META_LIMIT_BYTES: u64 = 1 << 20;
 
 /// The name of a layer directory: letters, digits and `-` only.
@@ -109,6 +113,8 @@ impl HeldLayer {
 pub struct PendingLayer {
     directory: tempfile::TempDir,
     lock: File,
+    /// See [`owner::nodes_recorded`].
+    nodes_recorded: u64,
 }
 
 impl PendingLayer {
@@ -136,7 +142,7 @@ impl Store {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(path.join("fs"), mode).during("set the mode of", path)?;
         let lock = hold(path)?;
-        Ok(PendingLayer { directory, lock })
+        Ok(PendingLayer { directory, lock, nodes_recorded: owner::nodes_recorded() })
     }
 
     /// Gives a finished layer its name; `None` makes one up.  If the name is taken, the layer that has it is returned.
@@ -150,6 +156,7 @@ impl Store {
         let target = self.layer_path(&id);
         let source = pending.directory.path();
         let _ = std::fs::remove_dir_all(source.join("work"));
+        write_owners(&pending)?;
         let content = serde_json::to_vec(meta).unwrap_or_default();
         std::fs::write(source.join("meta.json"), content).during("write", &source.join("meta.json"))?;
         match std::fs::rename(source, &target) {
@@ -172,6 +179,7 @@ impl Store {
             Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        learn_owners(&directory)?;
         // A prune may have moved it away between the open and the lock.
         Ok(directory.join("meta.json").exists().then(|| HeldLayer { id: id.clone(), directory, _lock: Arc::new(lock) }))
     }
@@ -204,6 +212,33 @@ fn hold(directory: &Path) -> Result<File, StoreError> {
         // File systems without locks (some NFS): prune refuses to work there, so nothing is lost.
         Err(std::fs::TryLockError::Error(_)) => Ok(file),
     }
+}
+
+/// Writes the owners of the links and FIFOs of a layer beside its tree, where files cannot have owners.
+fn write_owners(pending: &PendingLayer) -> Result<(), StoreError> {
+    if owner::nodes_recorded() == pending.nodes_recorded {
+        return Ok(());
+    }
+    let tree = pending.tree();
+    let list = Root::open(&tree).and_then(|tree| owner::list_nodes(&tree)).during("read", &tree)?;
+    if list.is_empty() {
+        return Ok(());
+    }
+    let path = pending.directory.path().join(OWNERS);
+    std::fs::write(&path, list).during("write", &path)
+}
+
+/// Reads them back.
+fn learn_owners(directory: &Path) -> Result<(), StoreError> {
+    if !owner::is_aside() {
+        return Ok(());
+    }
+    let path = directory.join(OWNERS);
+    let read = || match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        result => result,
+    };
+    owner::learn_nodes(&directory.join("fs"), read).during("read", &path)
 }
 
 fn random_name() -> String {
