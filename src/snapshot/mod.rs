@@ -48,8 +48,11 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
 /// A mount point made in a directory of a lower layer brings a copy of that directory into the upper one, which stays when
 /// the mount point is gone.  `lower` begins with the uppermost layer.
 pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<()> {
-    for directory in path.ancestors().filter(|directory| directory.file_name().is_some()) {
-        let Some(own) = upper.stat(directory, false)? else { continue };
+    // All looked at first: to remove one changes the time of the one it is in.
+    let above = path.ancestors().filter(|directory| directory.file_name().is_some());
+    let found = above.map(|directory| Ok((directory, upper.stat(directory, false)?)));
+    for (directory, own) in found.collect::<io::Result<Vec<_>>>()? {
+        let Some(own) = own else { continue };
         let mut below = lower.iter().filter_map(|layer| Some((layer, layer.stat(directory, false).transpose()?)));
         let Some((layer, below)) = below.next() else { return Ok(()) };
         if metadata(upper, directory, &own)? != metadata(layer, directory, &below?)? {
