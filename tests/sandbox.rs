@@ -226,6 +226,19 @@ fn stubs_of_mount_points_are_removed_and_times_kept() {
 }
 
 #[test]
+fn a_kernel_directory_made_for_a_mount_point_goes_with_it() {
+    let Some(bench) = Bench::new() else { return };
+    let (status, output) = bench
+        .run("cat /dev/pipes/EOF", |spec| {
+            let target = "/dev/pipes/EOF".into();
+            spec.mounts = vec![MountSpec::File { target, content: b"script".to_vec(), mode: 0o755, uid: 0, gid: 0 }];
+        })
+        .unwrap();
+    assert_eq!((status, output.as_str()), (ExitStatus::Code(0), "script"));
+    assert_eq!(bench.layer(), ["etc", "proc", "sys"]);
+}
+
+#[test]
 fn a_link_put_over_a_parent_of_a_mount_point_leads_nowhere() {
     let Some(bench) = Bench::new() else { return };
     let outside = bench.directory.path().join("outside");

@@ -94,7 +94,11 @@ impl Writer<'_> {
         if !self.op.is_add || self.op.unpack == Some(false) {
             return written(copy::apply(selection, tree.root, self.root, &placement));
         }
-        written(copy::apply_add(selection, tree.root, self.root, &placement, &ArchiveOptions::default()))
+        written(copy::apply_add(selection, tree.root, self.root, &placement, &self.archive_options()))
+    }
+
+    fn archive_options(&self) -> ArchiveOptions {
+        ArchiveOptions { makes_devices: self.build.session.makes_devices(), ..ArchiveOptions::default() }
     }
 
     fn download(&self, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
@@ -115,7 +119,7 @@ impl Writer<'_> {
         let name = page.file_name();
         if self.op.unpack == Some(true) {
             let unpacked =
-                copy::unpack_file(&file, Path::new(&name), self.root, &self.placement, &ArchiveOptions::default());
+                copy::unpack_file(&file, Path::new(&name), self.root, &self.placement, &self.archive_options());
             if unpacked.map_err(|error| Diagnostic::from_error(Exit::Step, &error))?.is_some() {
                 return Ok(());
             }

@@ -81,6 +81,13 @@ impl Session {
         &self.trees
     }
 
+    /// Whether device nodes can be made: never inside a user namespace, where they are left out of unpacked trees.
+    ///
+    /// A step has a `/dev` of its own, and the layers of a base are exported as they came.
+    pub fn makes_devices(&self) -> bool {
+        self.form() == OverlayForm::Trusted
+    }
+
     /// Fails when the build was interrupted or another step failed.
     pub fn check_canceled(&self) -> Result<(), Diagnostic> {
         if self.cancel.is_canceled() { Err(Diagnostic::error(Exit::Step, "canceled")) } else { Ok(()) }

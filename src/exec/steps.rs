@@ -34,8 +34,8 @@ pub struct Build<'a> {
     pub results: &'a Results,
     /// The file systems that become images.
     pub targets: HashSet<StepId>,
-    /// Takes layers that will be exported, as soon as they are sealed.
-    pub finished_layers: Option<Mutex<Sender<HeldLayer>>>,
+    /// Takes layers as soon as they are sealed, and whether they will be exported.
+    pub sealed_layers: Mutex<Sender<(HeldLayer, bool)>>,
     /// How many steps ran.
     pub steps_run: AtomicUsize,
     /// Stages of which a miss was explained.
@@ -183,12 +183,10 @@ impl Build<'_> {
         made: &FileSystem,
         elapsed_ms: u64,
     ) -> Result<(), Diagnostic> {
-        if let Some(finished) = &self.finished_layers
-            && let Some(layer) = made.own.last()
-            && self.is_exported(step.id)
-        {
-            // Nobody takes it any more when the export has begun; then the export makes it.
-            let _ = finished.lock().unwrap_or_else(PoisonError::into_inner).send(layer.clone());
+        if let Some(layer) = made.own.last() {
+            // Fails only when the build is over.
+            let sealed = (layer.clone(), self.is_exported(step.id));
+            let _ = self.sealed_layers.lock().unwrap_or_else(PoisonError::into_inner).send(sealed);
         }
         let record = Record::new(made.own_ids(), jiff::Timestamp::now().as_second(), elapsed_ms);
         let store = self.session.store();

@@ -241,6 +241,10 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
             // A link here would let the masks be put elsewhere (runc CVE-2019-19921).
             Some(_) => return Err(RunError::HostileMountPoint(directory)),
+            // As the parent of a mount point it goes with it; BuildKit does so, and its images are what people compare with.
+            None if spec.mounts.iter().any(|mount| mount.target().starts_with(path)) => {
+                stubs.make(root, path, Kind::Directory).map_err(at(path))?;
+            }
             None => {
                 ensure(root, path, Kind::Directory, &mut |_| Ok(())).map_err(at(path))?;
             }

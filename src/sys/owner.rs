@@ -170,12 +170,13 @@ pub fn recorded(file: &OwnedFd, stat: &Stat) -> io::Result<Option<Owner>> {
     }
 }
 
-/// Like [`recorded`] for a name in a directory, not following a link.
+/// Like [`recorded`] for a name in a directory, not following a link; what is not recorded is root's.
 pub fn recorded_at(directory: impl AsFd, name: &OsStr, stat: &Stat) -> io::Result<Option<Owner>> {
     if !is_aside() {
         return Ok(None);
     }
-    recorded(&rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?, stat)
+    let file = rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?;
+    Ok(Some(recorded(&file, stat)?.unwrap_or_default()))
 }
 
 /// Returns the record of an open file's attribute.
@@ -251,7 +252,8 @@ pub fn list_nodes(tree: &Root) -> io::Result<Vec<u8>> {
                 FileType::Directory => directories.push(path),
                 FileType::RegularFile => {}
                 _ => {
-                    if let Some(owner) = recorded_at(&fd, &entry.name, &stat)? {
+                    let file = rustix::fs::openat(&fd, &entry.name, PATH_ONLY, Mode::empty())?;
+                    if let Some(owner) = recorded(&file, &stat)? {
                         text.extend(format!("{} ", owner.to_text()).as_bytes());
                         text.extend(path.as_os_str().as_bytes());
                         text.push(0);
