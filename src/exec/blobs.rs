@@ -130,7 +130,7 @@ fn write(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result
     let root = Root::open(&layer.tree()).map_err(|error| failed(&error))?;
     let file = session.store().blob_file().map_err(store_failure)?;
     let out = file.reopen().map_err(|error| failed(&error))?;
-    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp, ..Default::default() };
+    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp };
     let (blob, _) =
         crate::snapshot::upper::write_layer(&root, session.form(), out, options.compression, &write_options)
             .map_err(|error| failed(&error))?;

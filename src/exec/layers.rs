@@ -216,9 +216,12 @@ pub fn lower_directories(session: &Session, layers: &[HeldLayer]) -> Vec<PathBuf
 
 fn mount(session: &Session, lower: &[PathBuf], pending: &PendingLayer) -> io::Result<Mounted> {
     // The merged root takes its metadata from the uppermost layer, so a fresh one begins with that of the layer below.
-    let top = Root::open(&lower[0])?;
-    let upper = Root::open(&pending.tree())?;
-    snapshot::copy_directory_metadata(std::slice::from_ref(&top), &upper, "".as_ref())?;
+    // What stands in for no layer at all is the store's own directory, and nobody else's to enter.
+    if lower[0] != session.store().empty_directory() {
+        let top = Root::open(&lower[0])?;
+        let upper = Root::open(&pending.tree())?;
+        snapshot::copy_directory_metadata(std::slice::from_ref(&top), &upper, "".as_ref())?;
+    }
     snapshot::mount(lower, &pending.tree(), &pending.work(), session.form())
 }
 

@@ -14,9 +14,10 @@ use crate::snapshot;
 use crate::snapshot::copy::{Sharing as FileSharing, WorkTree};
 use crate::store::{HeldMount, Snapshot};
 use crate::sys::Root;
+use crate::sys::owner;
 use rustix::fs::{Mode, OFlags};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The mounts of one step, and what has to live as long as they do.
@@ -204,7 +205,8 @@ impl Mounts {
             if mode.is_some() || uid.is_some() || gid.is_some() || from.is_none() {
                 let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(0o755));
                 std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
-                chown(held.path(), Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0))).map_err(failed)?;
+                let directory = std::fs::File::open(held.path()).map_err(failed)?;
+                owner::set(&directory, uid.unwrap_or(0), gid.unwrap_or(0)).map_err(failed)?;
             }
             held.mark_filled().map_err(store_failure)?;
         }

@@ -9,7 +9,7 @@ use super::mountpoint::{Kind, ensure, is_proc};
 use super::rootfs::{self, Staging};
 use super::seccomp;
 use super::wire::{self, Failure, Pool, Spec};
-use crate::sys::{Root, mount, notify, process, restrict};
+use crate::sys::{Root, mount, notify, owner, process, restrict};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
@@ -88,6 +88,9 @@ fn run(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {
     rustix::system::sethostname(hostname).map_err(|e| stage("set the host name", "")(e.into()))?;
     if spec.has_own_network {
         restrict::loopback_up().map_err(stage("bring up the loopback interface", ""))?;
+    }
+    if spec.supervision.as_ref().is_some_and(|supervision| supervision.plays_user) {
+        owner::keep_aside();
     }
     let root_mount = process::take_descriptor(spec.root).map_err(stage("take the root", ""))?;
     let mut staging = Staging::new().map_err(stage("mount a staging directory", ""))?;

@@ -10,6 +10,7 @@ mod request;
 mod rootfs;
 mod run;
 mod seccomp;
+mod single_id;
 mod spec;
 mod stubs;
 mod subid;

@@ -9,6 +9,7 @@ use super::chroot::{Covers, kill_descendants, pid_of};
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
 use super::request::{Request, network_files};
+use super::single_id::SingleId;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
 use super::supervise::Supervisor;
@@ -169,14 +170,12 @@ impl Runner {
     }
 
     /// Returns what answers system calls of the step, on the rungs that need it.
-    fn supervisor<'a>(&self, spec: &RunSpec<'a>, _user: &User) -> Result<Option<Supervisor<'a>>, RunError> {
-        if self.rung != Rung::Chroot {
-            return Ok(None);
-        }
-        let root = rustix::fs::readlink(format!("/proc/self/fd/{}", spec.root.as_fd().as_raw_fd()), Vec::new())
-            .map_err(|error| io_error("name the root")(error.into()))?;
-        let root = PathBuf::from(OsString::from_vec(root.into_bytes()));
-        Ok(Some(Supervisor::new(vec![Box::new(Proc::new(root))])))
+    fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
+        Ok(match self.rung {
+            Rung::SingleId => Some(Supervisor::new(vec![Box::new(SingleId::new(user))])),
+            Rung::Chroot => Some(Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))])),
+            Rung::Root | Rung::Rootless | Rung::None => None,
+        })
     }
 
     /// Returns the `CLONE_NEW*` flags of a step.
@@ -206,6 +205,13 @@ impl Runner {
         })
         .map_err(io_error("start the step's process"))
     }
+}
+
+/// Returns the real path of a root that is a directory.
+fn name_of(root: &Root) -> Result<PathBuf, RunError> {
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new());
+    let path = path.map_err(|error| io_error("name the root")(error.into()))?;
+    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
 /// Lets this thread read the memory of a user's processes: without CAP_SYS_PTRACE the ids must be the same.

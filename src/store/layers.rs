@@ -7,6 +7,7 @@
 use super::lock::{self, Mode};
 use super::{IoContext, Store, StoreError, VERSION, file};
 use crate::image::Digest;
+use crate::sys::{Root, owner};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -14,6 +15,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+/// File beside the tree with the owners that its links have, see [`owner::list_nodes`].
+const OWNERS: &str = "owners";
+/// Bytes that a description may have.
 const META_LIMIT_BYTES: u64 = 1 << 20;
 /// How often a layer is given a name that is taken by one on its way out.
 const SEAL_ATTEMPT_LIMIT: usize = 100;
@@ -125,6 +129,8 @@ impl HeldLayer {
 pub struct PendingLayer {
     directory: tempfile::TempDir,
     lock: File,
+    /// See [`owner::nodes_recorded`].
+    nodes_recorded: u64,
 }
 
 impl PendingLayer {
@@ -153,7 +159,7 @@ impl Store {
         std::fs::set_permissions(path.join("fs"), mode).during("set the mode of", path)?;
         let lock = lock::try_lock(path, Mode::Shared).during("lock", path)?;
         let lock = lock.ok_or(io::ErrorKind::ResourceBusy).map_err(io::Error::from).during("lock", path)?;
-        Ok(PendingLayer { directory, lock })
+        Ok(PendingLayer { directory, lock, nodes_recorded: owner::nodes_recorded() })
     }
 
     /// Gives a finished layer its name; `None` makes one up.  If the name is taken, the layer that has it is returned.
@@ -167,6 +173,7 @@ impl Store {
         let target = self.layer_path(&id);
         let source = pending.directory.path();
         let _ = std::fs::remove_dir_all(source.join("work"));
+        write_owners(&pending)?;
         let content = serde_json::to_vec(meta).unwrap_or_default();
         std::fs::write(source.join("meta.json"), content).during("write", &source.join("meta.json"))?;
         // The name may be taken: by the same layer, made by another build; by one that a prune takes away before it can be held;
@@ -199,6 +206,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).during("lock", &directory),
         };
+        learn_owners(&directory)?;
         let held = HeldLayer { id: id.clone(), directory, _lock: Arc::new(lock) };
         file::renew(&held._lock);
         // Without a description: a prune has moved it away between the open and the lock.
@@ -273,6 +281,33 @@ impl TreeSize {
         }
         Ok(size)
     }
+}
+
+/// Writes the owners of the links and FIFOs of a layer beside its tree, where files cannot have owners.
+fn write_owners(pending: &PendingLayer) -> Result<(), StoreError> {
+    if owner::nodes_recorded() == pending.nodes_recorded {
+        return Ok(());
+    }
+    let tree = pending.tree();
+    let list = Root::open(&tree).and_then(|tree| owner::list_nodes(&tree)).during("read", &tree)?;
+    if list.is_empty() {
+        return Ok(());
+    }
+    let path = pending.directory.path().join(OWNERS);
+    std::fs::write(&path, list).during("write", &path)
+}
+
+/// Reads them back.
+fn learn_owners(directory: &Path) -> Result<(), StoreError> {
+    if !owner::is_aside() {
+        return Ok(());
+    }
+    let path = directory.join(OWNERS);
+    let read = || match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        result => result,
+    };
+    owner::learn_nodes(&directory.join("fs"), read).during("read", &path)
 }
 
 /// Returns what tells one run of the kernel from another; empty where there is no /proc, and then all are one.

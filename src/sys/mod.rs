@@ -7,6 +7,7 @@ pub mod interrupt;
 pub mod mount;
 pub mod notify;
 pub mod overlay;
+pub mod owner;
 pub mod process;
 pub mod restrict;
 mod root;

@@ -281,6 +281,18 @@ pub fn read_path(pid: u32, address: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
 }
 
+/// Returns the bytes of what `stat` and its like fill in, as the kernel of this machine lays them out.
+pub fn stat_bytes(stat: &rustix::fs::Stat) -> &[u8] {
+    // SAFETY: the structure is the kernel's own, all integers, and fully initialized, for the kernel filled it in.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(stat).cast(), size_of_val(stat)) }
+}
+
+/// Returns the bytes of what `statx` fills in.
+pub fn statx_bytes(stat: &rustix::fs::Statx) -> &[u8] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(stat).cast(), size_of_val(stat)) }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

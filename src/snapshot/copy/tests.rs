@@ -32,7 +32,7 @@ fn tree(scratch: &Path, layers: &[&PathBuf], sharing: Sharing, form: OverlayForm
 
 /// Every entry of a tree with what counts of it, one a line.
 fn listing(root: &Root, form: Option<OverlayForm>) -> Vec<String> {
-    let mut entries = entries(root, form, None).unwrap();
+    let mut entries = entries(root, form).unwrap();
     let mut lines = Vec::new();
     while let Some((entry, file)) = entries.next().unwrap() {
         let mut content = String::new();
