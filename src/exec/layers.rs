@@ -166,9 +166,16 @@ pub fn view_of(session: &Session, layers: Snapshot) -> Result<View, Diagnostic> 
 
 /// Returns the merged root of some layer trees for reading, the uppermost first.
 pub fn overlay_of(session: &Session, lower: &[PathBuf]) -> Result<Root, Diagnostic> {
+    let empty = session.store().empty_directory();
+    if lower == [empty.clone()] {
+        // Overlayfs does not take one directory twice.
+        let other = session.store().temporary().map_err(store_failure)?;
+        let both = [empty.clone(), other.path().to_owned()];
+        return snapshot::view(&both, &empty, session.form()).map_err(|error| mount_failure(&error));
+    }
     // A single layer is stacked onto the empty directory: it may hold marks that mean nothing to a plain reader.
-    let stacked = [lower, &[session.store().empty_directory()]].concat();
-    snapshot::view(if lower.len() == 1 { &stacked } else { lower }, &session.store().empty_directory(), session.form())
+    let stacked = [lower, std::slice::from_ref(&empty)].concat();
+    snapshot::view(if lower.len() == 1 { &stacked } else { lower }, &empty, session.form())
         .map_err(|error| mount_failure(&error))
 }
 

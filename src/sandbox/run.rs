@@ -235,6 +235,9 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
         let path = path.to_owned();
         move |source| RunError::MountPoint { path, source }
     };
+    // An own size makes /dev/shm a mount like those of `--mount`, as it is in BuildKit.
+    let shm = spec.shm_size_bytes.map(|_| Path::new("/dev/shm"));
+    let targets: Vec<&Path> = spec.mounts.iter().map(MountSpec::target).chain(shm).collect();
     for directory in KERNEL_DIRECTORIES {
         let path = Path::new(directory);
         match root.stat(path, false).map_err(at(path))? {
@@ -242,7 +245,7 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
             // A link here would let the masks be put elsewhere (runc CVE-2019-19921).
             Some(_) => return Err(RunError::HostileMountPoint(directory)),
             // As the parent of a mount point it goes with it; BuildKit does so, and its images are what people compare with.
-            None if spec.mounts.iter().any(|mount| mount.target().starts_with(path)) => {
+            None if targets.iter().any(|target| target.starts_with(path)) => {
                 stubs.make(root, path, Kind::Directory).map_err(at(path))?;
             }
             None => {
