@@ -34,7 +34,7 @@ enum Upper {
     /// As the upper directory of an overlay.
     Mounted(Mounted),
     /// As the difference of a copy.
-    Copy(WorkTree),
+    Copy(Box<WorkTree>),
     /// By itself: there is nothing below it.
     Alone(Root),
 }
@@ -53,7 +53,7 @@ impl Workspace {
             let sharing = if writer == Writer::Replacing { Sharing::Linked } else { Sharing::Copied };
             let mut tree = session.trees().take(session, &layers, sharing)?;
             tree.begin().map_err(|error| trees::failure(&error))?;
-            Upper::Copy(tree)
+            Upper::Copy(Box::new(tree))
         };
         Ok(Workspace { pending, upper, below: layers })
     }
@@ -117,7 +117,7 @@ impl Workspace {
         let layer = seal(session, pending)?;
         if let Some(tree) = tree {
             below.push(layer.clone());
-            session.trees().give_back(&below, tree);
+            session.trees().give_back(&below, *tree);
         }
         Ok(layer)
     }
