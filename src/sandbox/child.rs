@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Docker's default capabilities.
-const DOCKER_CAPABILITIES: u64 = 0xa804_25fb;
+pub(super) const DOCKER_CAPABILITIES: u64 = 0xa804_25fb;
 
 /// Name of the stage whose failure is the command's own.
 pub(super) const STAGE_EXEC: &str = "execute the command";

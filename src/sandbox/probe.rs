@@ -182,7 +182,12 @@ impl Probe {
     /// Returns the form of overlay metadata for a rung.
     pub fn overlay_form(&self, rung: Rung) -> OverlayForm {
         match rung {
-            Rung::Root if self.is_initial_user_namespace => OverlayForm::Trusted,
+            // Root that does not use all it may (`--isolation chroot`) leaves layers that it can mount tomorrow.
+            Rung::Root | Rung::Chroot | Rung::None
+                if self.is_initial_user_namespace && (rung == Rung::Root || self.has(CAP_SYS_ADMIN)) =>
+            {
+                OverlayForm::Trusted
+            }
             _ => OverlayForm::User,
         }
     }
