@@ -8,6 +8,7 @@ use super::cancel::Cancel;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
 use super::request::Request;
+use super::seccomp::succeed_program;
 use super::single_id::SingleId;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
@@ -90,10 +91,11 @@ impl Runner {
     ) -> Result<ExitStatus, RunError> {
         let plays_user = self.rung == Rung::SingleId;
         let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
-        let mut supervisor = self.supervisor(user);
+        let mut supervisor = self.supervisor(spec, user);
         let sockets = UnixStream::pair().map_err(io_error("make a socket"))?;
         let supervision = supervisor.as_ref().map(|supervisor| wire::Supervision {
             program: supervisor.program(),
+            fallback: succeed_program(super::single_id::MUST_SUCCEED),
             socket: sockets.1.as_raw_fd(),
             plays_user,
         });
@@ -123,11 +125,12 @@ impl Runner {
     }
 
     /// Returns what answers system calls of the step, on the rungs that need it.
-    fn supervisor(&self, user: &User) -> Option<Supervisor<'static>> {
-        match self.rung {
-            Rung::SingleId => Some(Supervisor::new(vec![Box::new(SingleId::new(user))])),
-            Rung::Root | Rung::Rootless | Rung::Chroot | Rung::None => None,
-        }
+    fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Option<Supervisor<'static>> {
+        let supervisor = match self.rung {
+            Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
+            Rung::Root | Rung::Rootless | Rung::Chroot | Rung::None => return None,
+        };
+        Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor })
     }
 
     fn start(&self, spec: &RunSpec<'_>, pipes: &Pipes, request: &Request) -> Result<Child, RunError> {
