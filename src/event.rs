@@ -4,7 +4,7 @@
 //! clone and works from any thread.
 
 use crate::diag::Diagnostic;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Number of a line of work shown to the user: a step, a pull, an export.
@@ -106,17 +106,20 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
+/// Events that may wait to be shown; then a step that writes faster than the terminal waits, instead of filling memory.
+const EVENTS_WAITING: usize = 512;
+
 /// Sends events to whoever shows them.
 #[derive(Clone)]
 pub struct Reporter {
-    sender: Option<Sender<Event>>,
+    sender: Option<SyncSender<Event>>,
     next: std::sync::Arc<std::sync::atomic::AtomicU32>,
 }
 
 impl Reporter {
     /// Returns a reporter and the end where its events come out.
     pub fn new() -> (Reporter, Receiver<Event>) {
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(EVENTS_WAITING);
         (Reporter { sender: Some(sender), next: Default::default() }, receiver)
     }
 

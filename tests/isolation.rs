@@ -250,6 +250,7 @@ fn run_as(user: &str, runner: &Runner, entered: &Entered, directory: &Path, argv
     let mounted = snapshot::mount(&[lower], &upper, &work, entered.overlay_form).unwrap();
     let spec = RunSpec {
         root: &mounted.root,
+        aside: None,
         argv: argv.iter().map(Into::into).collect(),
         env: vec![("PATH".into(), "/bin".into())],
         cwd: "/".into(),

@@ -4,11 +4,10 @@
 //! decompressed ones are digested and unpacked.
 
 use super::facts::{ORIGIN_LAYOUT, ORIGIN_STORE};
-use super::filesystem::chain_ids;
 use super::session::{Session, store_failure};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
-use crate::image::{Descriptor, Digest, Reference, Sha256Reader};
+use crate::image::{Descriptor, Digest, Reference, Sha256Reader, chain_ids};
 use crate::layer;
 use crate::plan::graph::ImageFacts;
 use crate::store::{HeldLayer, LayerId, LayerMeta, PendingLayer, Snapshot};
@@ -16,7 +15,7 @@ use crate::sys::Root;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many layers are fetched and unpacked at once.
 const LAYERS_AT_ONCE: usize = 4;
@@ -42,7 +41,7 @@ pub fn unpack_base(session: &Session, facts: &ImageFacts, task: &Task) -> Result
             let Some(id) = ids.get(index) else { return };
             let result = obtain(session, facts, index, id, task);
             let failed = result.is_err();
-            *unpacked[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+            *unpacked[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
             if failed {
                 next.store(ids.len(), std::sync::atomic::Ordering::Relaxed);
             }
@@ -57,7 +56,7 @@ pub fn unpack_base(session: &Session, facts: &ImageFacts, task: &Task) -> Result
     let mut results = Vec::new();
     for slot in unpacked {
         // A layer that was never started stands behind one that failed.
-        match slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Err(error)) => return Err(error),
             Some(Ok(layer)) => results.push(layer),
             None => {}
@@ -87,7 +86,7 @@ fn obtain(session: &Session, facts: &ImageFacts, index: usize, id: &LayerId, tas
 
 fn unpack(
     session: &Session,
-    mut blob: BlobSource,
+    blob: BlobSource,
     pending: &PendingLayer,
     descriptor: &Descriptor,
     diff_id: &Digest,
@@ -99,15 +98,18 @@ fn unpack(
         diagnostic
     };
     let root = Root::open(&pending.tree()).map_err(|error| failed(&error))?;
-    let tar = layer::decompress(&mut blob).map_err(|error| failed(&error))?;
+    let blob = SharedBlob(Arc::new(Mutex::new(blob)));
+    // Fetching, digesting and inflating take one core, digesting and writing what comes out another.
+    let tar = layer::decompress(blob.clone()).and_then(layer::ReadAhead::new).map_err(|error| failed(&error))?;
     let mut tar = Sha256Reader::new(tar);
-    let options = layer::UnpackOptions::new(session.form());
+    let options =
+        layer::UnpackOptions { makes_devices: session.makes_devices(), ..layer::UnpackOptions::new(session.form()) };
     let unpacked = layer::unpack_layer(&mut tar, &root, options).map_err(|error| failed(&error))?;
     // What follows the end of the archive belongs to both digests too.
     io::copy(&mut tar, &mut io::sink()).map_err(|error| failed(&error))?;
-    let (rest, found, _) = tar.finish();
-    drop(rest);
-    blob.finish(session, descriptor).map_err(|error| failed(&error))?;
+    let (ahead, found, _) = tar.finish();
+    drop(ahead.into_inner().map_err(|error| failed(&error))?);
+    blob.take().and_then(|blob| blob.finish(session, descriptor)).map_err(|error| failed(&error))?;
     if found != *diff_id {
         return Err(Diagnostic::error(
             Exit::Network,
@@ -131,7 +133,9 @@ fn seal_in_order(session: &Session, layers: Vec<Layer>, ids: &[LayerId]) -> Resu
                     Diagnostic::error(Exit::Step, format!("cannot finish layer {}", id.as_str()))
                         .note(error.to_string())
                 })?;
-                session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?
+                let held = session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?;
+                session.store().measure_layer(&held).map_err(store_failure)?;
+                held
             }
         };
         snapshot.push(held);
@@ -169,6 +173,24 @@ impl Read for BlobSource {
     }
 }
 
+/// A blob that is read on one thread and finished on another.
+#[derive(Clone)]
+struct SharedBlob(Arc<Mutex<BlobSource>>);
+
+impl SharedBlob {
+    /// Takes the blob back when nobody reads it any more.
+    fn take(self) -> io::Result<BlobSource> {
+        let blob = Arc::into_inner(self.0).ok_or_else(|| io::Error::other("the blob is still being read"))?;
+        Ok(blob.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Read for SharedBlob {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buf)
+    }
+}
+
 impl BlobSource {
     /// Reads to the end, verifies, and gives a fetched blob its name.
     fn finish(mut self, session: &Session, descriptor: &Descriptor) -> io::Result<()> {
@@ -193,7 +215,10 @@ fn open_blob(
     let path = session.store().blob_path(&descriptor.digest);
     let local = match facts.origin.strip_prefix(ORIGIN_LAYOUT) {
         Some(layout) => Some(Path::new(layout).join("blobs/sha256").join(descriptor.digest.hex())),
-        None => (path.exists() || facts.origin == ORIGIN_STORE).then_some(path),
+        None => {
+            let is_there = session.store().has_blob(&descriptor.digest, descriptor.size_bytes);
+            (is_there || facts.origin == ORIGIN_STORE).then_some(path)
+        }
     };
     if let Some(path) = local {
         let file = File::open(&path).map_err(|error| {
@@ -227,7 +252,7 @@ pub fn fetch_blob(
     descriptor: &Descriptor,
     task: &Task,
 ) -> Result<(), Diagnostic> {
-    if session.store().has_blob(&descriptor.digest) {
+    if session.store().has_blob(&descriptor.digest, descriptor.size_bytes) {
         return Ok(());
     }
     let failed = |error: io::Error| {

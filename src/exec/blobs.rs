@@ -52,9 +52,9 @@ pub struct LayerOptions {
 }
 
 impl Default for LayerOptions {
-    /// What the store holds: gzip, which every tool reads.
+    /// What the store holds.
     fn default() -> LayerOptions {
-        LayerOptions { compression: Compression::Gzip(None), force: false, clamp: None }
+        LayerOptions { compression: OutputSpec::store().compression, force: false, clamp: None }
     }
 }
 
@@ -100,7 +100,10 @@ pub fn finish_layer(session: &Session, layer: &HeldLayer, options: &LayerOptions
     if let Some(epoch) = options.clamp {
         encoding = format!("{encoding}-epoch-{epoch}");
     }
-    let known = meta.blobs.iter().find(|blob| blob.encoding == encoding && session.store().has_blob(&blob.digest));
+    let known = meta
+        .blobs
+        .iter()
+        .find(|blob| blob.encoding == encoding && session.store().has_blob(&blob.digest, blob.size_bytes));
     if let (Some(blob), Some(diff_id)) = (known, known.and_then(|blob| blob.diff_id)) {
         let descriptor = Descriptor::new(blob.media_type.clone(), blob.digest, blob.size_bytes);
         return Ok(FinishedLayer { descriptor, diff_id, created: Some(meta.created) });

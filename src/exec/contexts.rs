@@ -5,7 +5,7 @@ use super::session::{Session, store_failure};
 use crate::context::digest::{SelectionDigest, selection_digest};
 use crate::context::ignore::IgnoreRules;
 use crate::context::local::LocalContext;
-use crate::context::select::{SelectError, SelectOptions, Selected, select, select_path};
+use crate::context::select::{SelectOptions, Selected, select, select_path};
 use crate::context::stat_cache::{STAT_CACHE_LIMIT_BYTES, StatCache};
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
@@ -132,7 +132,7 @@ impl<'a> Contexts<'a> {
         options: SelectOptions<'_>,
     ) -> Result<(Selected, SelectionDigest), Diagnostic> {
         let context = self.get(id)?;
-        let selected = select(context.tree(), patterns, options).map_err(|error| select_failure(&error))?;
+        let selected = select(context.tree(), patterns, options).map_err(|error| error.to_diagnostic())?;
         let digest = self.digest(context, &selected)?;
         Ok((selected, digest))
     }
@@ -140,7 +140,7 @@ impl<'a> Contexts<'a> {
     /// Returns what a bind mount of a path shows, and a digest of it.
     pub fn select_path(&self, id: ContextId, path: &str) -> Result<(Selected, SelectionDigest), Diagnostic> {
         let context = self.get(id)?;
-        let selected = select_path(context.tree(), Path::new(path)).map_err(|error| select_failure(&error))?;
+        let selected = select_path(context.tree(), Path::new(path)).map_err(|error| error.to_diagnostic())?;
         let digest = self.digest(context, &selected)?;
         Ok((selected, digest))
     }
@@ -148,7 +148,7 @@ impl<'a> Contexts<'a> {
     /// Copies a path of a context and what is below it, as a build sees it, to `name` in an existing directory.
     pub fn copy_to(&self, id: ContextId, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
         let context = self.get(id)?;
-        let selected = select_path(context.tree(), Path::new(path)).map_err(|error| select_failure(&error))?;
+        let selected = select_path(context.tree(), Path::new(path)).map_err(|error| error.to_diagnostic())?;
         let dest = Root::open(directory).map_err(|error| {
             Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
         })?;
@@ -174,24 +174,6 @@ impl<'a> Contexts<'a> {
     fn digest(&self, context: &Context, selected: &Selected) -> Result<SelectionDigest, Diagnostic> {
         selection_digest(context.tree(), selected, &context.digests)
             .map_err(|error| Diagnostic::from_error(Exit::Usage, &error))
-    }
-}
-
-/// Turns a failed selection into what the user is told; the place is added where it is known.
-pub fn select_failure(error: &SelectError) -> Diagnostic {
-    let diagnostic = Diagnostic::from_error(Exit::Usage, error);
-    let SelectError::Missing { pattern, missing } = error else { return diagnostic };
-    match (&missing.exists_but_ignored_by, &missing.nearest) {
-        (Some(verdict), _) => {
-            let path = pattern.trim_start_matches('/');
-            diagnostic
-                .label(format!("excluded by {}:{} `{}`", verdict.file, verdict.line, verdict.pattern))
-                .hint(format!("add `!{path}` after line {} of `{}`, or remove the pattern", verdict.line, verdict.file))
-        }
-        (None, Some(nearest)) => {
-            diagnostic.label("not in the build context").hint(format!("did you mean `{nearest}`?"))
-        }
-        (None, None) => diagnostic.label("not in the build context"),
     }
 }
 

@@ -1,22 +1,21 @@
 //! COPY, ADD and WORKDIR as steps: what is selected, written into a layer of its own.
 
-use super::copy::{self, FileMetadata, Placement};
+use super::copy::{self, CopyStats, FileMetadata, Placement};
 use super::filesystem::FileSystem;
 use super::keys::KnownInput;
 use super::layers::{self, View, Workspace};
 use super::mode::parse_chmod;
 use super::owner::{parse_chown, parse_user};
-use super::remote::Fetched;
+use super::remote::{Fetched, Page};
 use super::steps::Build;
 use super::workdir as directory;
 use crate::context::select::select_path;
-use crate::context::selection::{EntryKind, Selection};
+use crate::context::selection::Selection;
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
-use crate::layer;
+use crate::layer::ArchiveOptions;
 use crate::plan::graph::{ContextId, CopyOp, CopySource, SourceRef, WorkdirOp};
 use crate::sys::Root;
-use std::fs::File;
 use std::path::Path;
 
 /// Does a COPY or ADD.
@@ -29,7 +28,8 @@ pub fn copy(
     let session = build.session;
     // A linked layer does not look at what it will lie on.
     let below = if op.link { FileSystem::default() } else { base.clone() };
-    let workspace = Workspace::open(session, &below)?;
+    let workspace =
+        Workspace::open(session, &below, if op.is_add { layers::Writer::Any } else { layers::Writer::Replacing })?;
     let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
     let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
     let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
@@ -68,8 +68,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn inline(&self, name: &str, content: &str) -> Result<(), Diagnostic> {
         let metadata = FileMetadata { mode: 0o644, mtime: None };
-        let written = copy::place_bytes(name.as_ref(), content.as_bytes(), metadata, self.root, &self.placement);
-        written.map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
+        written(copy::place_bytes(name.as_ref(), content.as_bytes(), metadata, self.root, &self.placement))
     }
 
     fn paths(&self, from: SourceRef, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
@@ -93,75 +92,51 @@ impl Writer<'_> {
         let placement =
             Placement { keep_owner: tree.keep_owner, verify_unchanged: may_change, ..self.placement.clone() };
         if !self.op.is_add || self.op.unpack == Some(false) {
-            return self.apply(selection, tree.root, &placement);
+            return written(copy::apply(selection, tree.root, self.root, &placement));
         }
-        for item in &selection.items {
-            let is_file = item.entries.first().is_some_and(|entry| matches!(entry.kind, EntryKind::File { .. }));
-            if is_file && self.unpack(&item.origin, tree.root)? {
-                continue;
-            }
-            self.apply(&Selection { items: vec![item.clone()] }, tree.root, &placement)?;
-        }
-        Ok(())
+        written(copy::apply_add(selection, tree.root, self.root, &placement, &self.archive_options()))
     }
 
-    fn apply(&self, selection: &Selection, source: &Root, placement: &Placement) -> Result<(), Diagnostic> {
-        copy::apply(selection, source, self.root, placement)
-            .map(drop)
-            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
-    }
-
-    /// Unpacks a file if it is an archive, known by its content and not by its name.
-    fn unpack(&self, path: &Path, source: &Root) -> Result<bool, Diagnostic> {
-        use rustix::fs::{Mode, OFlags};
-        let failed = |error: std::io::Error| {
-            Diagnostic::error(Exit::Usage, format!("cannot read `{}`", path.display())).note(error.to_string())
-        };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let file = File::from(source.open_at(path, flags, Mode::empty()).map_err(failed)?);
-        self.unpack_file(file)
-    }
-
-    fn unpack_file(&self, file: File) -> Result<bool, Diagnostic> {
-        let unreadable =
-            |error: std::io::Error| Diagnostic::error(Exit::Usage, "cannot read an archive").note(error.to_string());
-        let Some(archive) = layer::open_archive(file).map_err(unreadable)? else { return Ok(false) };
-        let options = layer::ArchiveOptions { chown: self.placement.chown, ..Default::default() };
-        layer::unpack_archive(archive, self.root, Path::new(&self.op.destination), &options)
-            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
-        Ok(true)
+    fn archive_options(&self) -> ArchiveOptions {
+        ArchiveOptions { makes_devices: self.build.session.makes_devices(), ..ArchiveOptions::default() }
     }
 
     fn download(&self, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
         let Some(fetched) = input.and_then(|input| input.fetched.as_ref()) else { return Ok(()) };
         match &**fetched {
-            Fetched::Http(page) => {
-                let file = page.open(self.build.session)?;
-                if self.op.unpack == Some(true)
-                    && self.unpack_file(file.try_clone().map_err(|e| super::layers::mount_failure(&e))?)?
-                {
-                    return Ok(());
-                }
-                let metadata = FileMetadata { mode: 0o600, mtime: Some((page.last_modified().unwrap_or(0), 0)) };
-                copy::place_file(page.file_name().as_ref(), &file, metadata, self.root, &self.placement)
-                    .map(drop)
-                    .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
-            }
+            Fetched::Http(page) => self.page(page),
             Fetched::Git(repository) => {
                 let checkout = repository.checkout(self.build.session)?;
                 let tree = Tree { root: checkout.root(), ignore: None, keep_owner: false };
-                let selected =
-                    select_path(tree, Path::new("/")).map_err(|error| super::contexts::select_failure(&error))?;
-                let placement = Placement { keep_owner: false, ..self.placement.clone() };
-                self.apply(&selected.selection, checkout.root(), &placement)
+                let selected = select_path(tree, Path::new("/")).map_err(|error| error.to_diagnostic())?;
+                written(copy::apply(&selected.selection, checkout.root(), self.root, &self.placement))
             }
         }
     }
+
+    fn page(&self, page: &Page) -> Result<(), Diagnostic> {
+        let file = page.open(self.build.session)?;
+        let name = page.file_name();
+        if self.op.unpack == Some(true) {
+            let unpacked =
+                copy::unpack_file(&file, Path::new(&name), self.root, &self.placement, &self.archive_options());
+            if unpacked.map_err(|error| Diagnostic::from_error(Exit::Step, &error))?.is_some() {
+                return Ok(());
+            }
+        }
+        // Without a Last-Modified the epoch, so that the same content gives the same layer.
+        let metadata = FileMetadata { mode: 0o600, mtime: Some((page.last_modified().unwrap_or(0), 0)) };
+        written(copy::place_file(&name, &file, metadata, self.root, &self.placement))
+    }
+}
+
+fn written<E: std::error::Error>(result: Result<CopyStats, E>) -> Result<(), Diagnostic> {
+    result.map(drop).map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
 /// Does a WORKDIR.
 pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, base)?;
+    let workspace = Workspace::open(build.session, base, layers::Writer::Replacing)?;
     let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
     directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
@@ -170,7 +145,7 @@ pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<F
 
 /// Makes a file system of a context: `FROM` a directory.
 pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, &FileSystem::default())?;
+    let workspace = Workspace::open(build.session, &FileSystem::default(), layers::Writer::Replacing)?;
     if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
         let context = build.contexts.get(context)?;
         let placement = Placement {
@@ -179,29 +154,39 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
             verify_unchanged: true,
             ..Placement::default()
         };
-        copy::apply(&selected.selection, context.root(), workspace.root(), &placement)
-            .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+        written(copy::apply(&selected.selection, context.root(), workspace.root(), &placement))?;
     }
     Ok(FileSystem::default().with(workspace.seal(build.session)?))
 }
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    let tree = Tree { root: source, ignore: None, keep_owner: true };
-    let selected = select_path(tree, Path::new(path)).map_err(|error| super::contexts::select_failure(&error))?;
+    copy_part(source, path, directory, "")
+}
+
+/// Copies a path of a root and all below it to a name in a directory, owners kept.
+pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
+    copy_all(source, path, directory, name, true)
+}
+
+fn copy_all(source: &Root, path: &str, directory: &Path, name: &str, keep_owner: bool) -> Result<(), Diagnostic> {
+    let tree = Tree { root: source, ignore: None, keep_owner };
+    let selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner, ..Placement::default() };
     copy::apply(&selected.selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
 /// Copies a whole file system into a directory: `type=local`.
+///
+/// Owners that are kept aside are of no use outside of the store: there the files are the user's.
 pub fn export_tree(view: &View, directory: &Path) -> Result<(), Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    copy_tree(&view.root, "/", directory)
+    copy_all(&view.root, "/", directory, "", !crate::sys::owner::is_aside())
 }

@@ -1,6 +1,6 @@
 //! The keys of steps: before anything runs, and once the inputs are there.
 
-use super::contexts::{Contexts, select_failure};
+use super::contexts::Contexts;
 use super::filesystem::FileSystem;
 use super::layers;
 use super::remote::{self, Fetched};
@@ -166,8 +166,8 @@ pub fn content_key(
         let tree = Tree { root: &view.root, ignore: None, keep_owner: true };
         let selected = match input {
             Input::Pattern { pattern, .. } => select(tree, &[pattern], select_options(step, &rules))
-                .map_err(|error| at_source(step, pattern, select_failure(&error)))?,
-            Input::Path { path, .. } => select_path(tree, path.as_ref()).map_err(|error| select_failure(&error))?,
+                .map_err(|error| at_source(step, pattern, error.to_diagnostic()))?,
+            Input::Path { path, .. } => select_path(tree, path.as_ref()).map_err(|error| error.to_diagnostic())?,
             Input::Download(_) => continue,
         };
         let digest = selection_digest(tree, &selected, &StatCache::default())

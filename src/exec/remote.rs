@@ -12,6 +12,7 @@ use crate::image::Digest;
 use crate::plan::graph::CopySource;
 use crate::sys::Root;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -61,8 +62,8 @@ impl Page {
     }
 
     /// Returns the name that it has in a destination directory.
-    pub fn file_name(&self) -> String {
-        http::file_name(&self.url).unwrap_or_else(|| "download".to_owned())
+    pub fn file_name(&self) -> OsString {
+        super::copy::download_name(self.url.as_str())
     }
 
     /// Opens the file, fetching it if only its digest was needed so far.

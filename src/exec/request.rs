@@ -156,6 +156,8 @@ pub struct OutputSpec {
     pub rewrite_timestamp: bool,
     /// `oci-mediatypes`; Docker's media types where false.
     pub oci_media_types: Option<bool>,
+    /// `platform-split` of `type=tar` and `type=local`: a directory for each platform; by default where there are several.
+    pub platform_split: Option<bool>,
     /// `annotation.*` attributes.
     pub annotations: Vec<Annotation>,
     /// Attributes as given, for those that only one exporter knows.
@@ -164,17 +166,26 @@ pub struct OutputSpec {
 
 impl OutputSpec {
     /// Returns what is done when nothing is asked for: the image is kept in the store.
+    ///
+    /// Its layers are not compressed: that would cost more than the build of a small change, and is done once when the image
+    /// is pushed or saved.
     pub fn store() -> OutputSpec {
+        OutputSpec { compression: Compression::Uncompressed, ..OutputSpec::of(OutputKind::Image) }
+    }
+
+    /// Returns an output of a kind with everything at its default.
+    pub fn of(kind: OutputKind) -> OutputSpec {
         OutputSpec {
-            kind: OutputKind::Image,
+            kind,
             dest: None,
             names: Vec::new(),
-            push: false,
+            push: kind == OutputKind::Registry,
             tar: true,
             compression: Compression::Gzip(None),
             force_compression: false,
             rewrite_timestamp: false,
             oci_media_types: None,
+            platform_split: None,
             annotations: Vec::new(),
             attributes: BTreeMap::new(),
         }

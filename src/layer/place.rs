@@ -250,7 +250,11 @@ impl<'a> Placer<'a> {
             Err(error) => return Err(error.into()),
         };
         let entry = Entry::new(path, Kind::Directory, PARENT_MODE);
-        self.begin_directory(&fd, &entry, self.options.parents_mtime)?;
+        // Nobody asked for it, so it is root's whoever owns the rest, as in Docker.
+        let owner = self.options.owner.take();
+        let begun = self.begin_directory(&fd, &entry, self.options.parents_mtime);
+        self.options.owner = owner;
+        begun?;
         self.implied.insert(path.to_owned());
         Ok(fd)
     }

@@ -112,6 +112,9 @@ impl Planner<'_> {
                 None => return Err(self.error(node.ast.image.span, "the base image was not looked up")),
             },
         };
+        if !self.facts.knows_images() && self.stages[index].facts.is_some() {
+            state.has_unknown_base = true;
+        }
         state.begin();
         Ok(state)
     }

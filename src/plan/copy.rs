@@ -40,6 +40,9 @@ impl Planner<'_> {
         state.record_layer(history_text(copy, &words, is_add));
         let mut sources = Vec::with_capacity(words.sources.len() + words.heredocs.len());
         for (text, word) in &words.sources {
+            if *origin == Origin::Main && classify(text) == SourceKind::Path {
+                self.lint_ignored(is_add, text, command.span_of(word.span));
+            }
             sources.push(self.copy_source(text, word, from, copy, is_add, &words, command)?);
         }
         sources.extend(words.heredocs);
@@ -48,8 +51,9 @@ impl Planner<'_> {
             sources,
             destination: path::destination(&state.cwd(), &words.destination, &state.platform.os),
             chown: words.chown,
+            // With `--chmod` BuildKit copies onto the base after all, where directories that exist keep their looks.
+            link: copy.link && words.chmod.is_none(),
             chmod: words.chmod,
-            link: copy.link,
             parents: copy.parents,
             exclude: words.exclude,
             is_add,

@@ -98,6 +98,9 @@ impl Planner<'_> {
             } else {
                 entries.push(name.clone());
             }
+            let is_own =
+                self.build_args.contains_key(name) || arg.default.is_some() || self.globals.args.get(name).is_none();
+            self.capture.arg(&command.instruction, command.span(), name, value.as_deref(), is_own);
             state.args.push((name.clone(), value));
         }
         state.record(format!("ARG {}", entries.join(" ")));

@@ -6,6 +6,7 @@ use super::reference;
 use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
 use crate::dockerfile::ast::{Instruction, Kind, Spanned, Stage, Word};
+use crate::dockerfile::lint::fix;
 use crate::image::Platform;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -166,7 +167,10 @@ impl<'a> Planner<'a> {
                     "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
                     word.node
                 );
-                self.lint("RedundantTargetPlatform", ast.from.span, message);
+                let fix = fix::platform_flag(self.source(), ast);
+                if let Some(finding) = self.lint("RedundantTargetPlatform", ast.from.span, message) {
+                    finding.fix = fix;
+                }
             }
         } else if expanded.used.is_empty()
             && expanded.unmatched.is_empty()

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod child;
+mod chroot;
 mod enter;
 mod mountpoint;
 mod probe;

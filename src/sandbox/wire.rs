@@ -18,8 +18,11 @@ pub(super) struct Bytes {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
-    /// A mount that is attached nowhere.
+    /// A mount that is attached nowhere, or a directory to change the root to.
     pub root: RawFd,
+    /// Whether there are neither namespaces nor mounts.
+    pub is_chroot: bool,
+
     pub argv: Vec<Bytes>,
     pub env: Vec<Bytes>,
     pub cwd: Bytes,

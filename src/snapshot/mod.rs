@@ -1,12 +1,14 @@
 //! The root file system of a step: layers stacked by overlayfs, or a copy where it is refused.
 
+pub mod copy;
 pub mod overlay;
 pub mod upper;
 
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 
 use crate::sys::{Root, owner};
-use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
@@ -40,6 +42,7 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
     Ok(())
 }
 
+/// Returns the owner of what stands at a path of a layer.
 fn owner_of(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, u32)> {
     if owner::is_aside() {
         let directory = layer.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
@@ -47,4 +50,34 @@ fn owner_of(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, u32)> {
         return Ok((recorded.uid, recorded.gid));
     }
     Ok((stat.st_uid, stat.st_gid))
+}
+
+/// Removes a directory from an upper directory if it holds nothing and says nothing else than the layers below do, and then
+/// the one that it was in.
+///
+/// A mount point made in a directory of a lower layer brings a copy of that directory into the upper one, which stays when
+/// the mount point is gone.  `lower` begins with the uppermost layer.
+pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<()> {
+    for directory in path.ancestors().filter(|directory| directory.file_name().is_some()) {
+        let Some(own) = upper.stat(directory, false)? else { continue };
+        let mut below = lower.iter().filter_map(|layer| Some((layer, layer.stat(directory, false).transpose()?)));
+        let Some((layer, below)) = below.next() else { return Ok(()) };
+        let below = below?;
+        let is_same_owner = owner_of(upper, directory, &own)? == owner_of(layer, directory, &below)?;
+        if metadata(&own) != metadata(&below) || !is_same_owner {
+            return Ok(());
+        }
+        let (parent, name) = upper.parent(directory)?;
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What a layer says of a directory besides its owner.
+fn metadata(stat: &Stat) -> (u32, i64, u64) {
+    (stat.st_mode, stat.st_mtime, stat.st_mtime_nsec)
 }

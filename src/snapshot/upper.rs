@@ -232,14 +232,42 @@ pub fn write_layer<W: Write + Send + 'static>(
     writer.finish().map_err(UpperError::Write)
 }
 
-/// Writes a whole root file system as a tar, e.g. for the output `type=tar`.
-pub fn write_tree_tar<W: Write>(root: &Root, out: W, options: &LayerOptions) -> Result<W, UpperError> {
-    write_entries(entries(root, None)?, out, options.clamp_mtime)
+/// Adds a whole root file system to a tar, as for the output `type=tar`.
+///
+/// A `directory` that is not empty gets an entry of its own, and every name is below it.
+pub fn append_tree<W: Write>(
+    writer: &mut TarWriter<W>,
+    root: &Root,
+    directory: &Path,
+    options: &LayerOptions,
+) -> Result<(), UpperError> {
+    if !directory.as_os_str().is_empty() {
+        let mut top = Entry::new(directory, Kind::Directory, 0o755);
+        top.mtime.seconds = options.clamp_mtime.unwrap_or(0);
+        writer.append(&top, &mut io::empty()).map_err(UpperError::Write)?;
+    }
+    append_entries(writer, entries(root, None)?, directory, options.clamp_mtime)
 }
 
-fn write_entries<W: Write>(mut entries: Entries<'_>, out: W, clamp_mtime: Option<i64>) -> Result<W, UpperError> {
+fn write_entries<W: Write>(entries: Entries<'_>, out: W, clamp_mtime: Option<i64>) -> Result<W, UpperError> {
     let mut writer = TarWriter::new(out);
+    append_entries(&mut writer, entries, Path::new(""), clamp_mtime)?;
+    writer.finish().map_err(UpperError::Write)
+}
+
+fn append_entries<W: Write>(
+    writer: &mut TarWriter<W>,
+    mut entries: Entries<'_>,
+    directory: &Path,
+    clamp_mtime: Option<i64>,
+) -> Result<(), UpperError> {
     while let Some((mut entry, file)) = entries.next()? {
+        if !directory.as_os_str().is_empty() {
+            entry.path = directory.join(&entry.path);
+            if let Kind::Hardlink { target } = &mut entry.kind {
+                *target = directory.join(&*target);
+            }
+        }
         if let Some(latest) = clamp_mtime
             && entry.mtime > (Timestamp { seconds: latest, nanoseconds: 0 })
         {
@@ -254,7 +282,7 @@ fn write_entries<W: Write>(mut entries: Entries<'_>, out: W, clamp_mtime: Option
             _ => UpperError::Write(error),
         })?;
     }
-    writer.finish().map_err(UpperError::Write)
+    Ok(())
 }
 
 /// Turns version 3 of file capabilities, which belongs to a user namespace, into version 2, which belongs to the

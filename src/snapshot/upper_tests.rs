@@ -184,13 +184,16 @@ fn times_are_clamped() {
     let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
     std::fs::File::open(tree.path("old")).unwrap().set_modified(old).unwrap();
     let options = LayerOptions { clamp_mtime: Some(100) };
-    let tar = write_tree_tar(&tree.root(), Vec::new(), &options).unwrap();
+    let mut writer = TarWriter::new(Vec::new());
+    append_tree(&mut writer, &tree.root(), Path::new("linux_arm"), &options).unwrap();
+    let tar = writer.finish().unwrap();
     let mut reader = TarReader::new(tar.as_slice(), Limits::default());
     let mut seen = Vec::new();
     while let Some(entry) = reader.next().unwrap() {
         seen.push((entry.path, entry.mtime.seconds));
     }
-    assert_eq!(seen, [("new".into(), 100), ("old".into(), 5)]);
+    let path = |name: &str| PathBuf::from("linux_arm").join(name);
+    assert_eq!(seen, [("linux_arm".into(), 100), (path("new"), 100), (path("old"), 5)]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The system calls that the standard library does not have; the only place with `unsafe`.
 
 mod attributes;
+pub mod bytes;
 mod directory;
 pub mod interrupt;
 pub mod mount;

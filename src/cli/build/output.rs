@@ -4,7 +4,6 @@ use super::annotation::parse_attribute;
 use super::value::{parse_bool, parse_fields, parse_pairs};
 use crate::exec::request::{OutputKind, OutputSpec};
 use crate::layer::Compression;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Attributes of buildx's exporters that cooper does not have, each with what to do instead.
@@ -15,30 +14,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("store", "`type=image` is always kept in the store; use `type=registry` or `type=oci` for another place"),
     ("unpack", "the store keeps the layers of an image unpacked as long as they are needed"),
     ("dangling-name-prefix", "an image without a name is found by its digest"),
-    ("platform-split", "one platform is built at a time"),
     ("attestation-prefix", "attestations are not made yet"),
     ("context", "`type=docker` talks to the daemon named by DOCKER_HOST"),
     ("mode", "files keep the modes that they have in the image"),
 ];
-
-impl OutputSpec {
-    /// Returns an output with the attributes that count when none is given.
-    fn of(kind: OutputKind) -> OutputSpec {
-        OutputSpec {
-            kind,
-            dest: None,
-            names: Vec::new(),
-            push: kind == OutputKind::Registry,
-            tar: true,
-            compression: Compression::Gzip(None),
-            force_compression: false,
-            rewrite_timestamp: false,
-            oci_media_types: None,
-            annotations: Vec::new(),
-            attributes: BTreeMap::new(),
-        }
-    }
-}
 
 /// Returns what one `--output` asks for: CSV of `key=value`, or a bare path for `type=local`, or `-` for `type=tar`.
 pub fn parse_output(text: &str) -> Result<OutputSpec, String> {
@@ -88,6 +67,7 @@ fn set_attribute(output: &mut OutputSpec, key: &str, value: &str) -> Result<(), 
         "tar" => output.tar = attribute_bool(key, value)?,
         "force-compression" => output.force_compression = attribute_bool(key, value)?,
         "rewrite-timestamp" => output.rewrite_timestamp = attribute_bool(key, value)?,
+        "platform-split" => output.platform_split = Some(attribute_bool(key, value)?),
         "oci-mediatypes" => output.oci_media_types = Some(attribute_bool(key, value)?),
         _ => match parse_attribute(key, value)? {
             Some(annotation) => output.annotations.push(annotation),
@@ -118,6 +98,7 @@ fn set_compression(output: &mut OutputSpec, pairs: &[(String, String)]) -> Resul
         },
     };
     output.compression = match last("compression") {
+        None if is_kept_here(output) && last("compression-level").is_none() => Compression::Uncompressed,
         None | Some("gzip") => Compression::Gzip(level(12)?),
         Some("zstd") => Compression::Zstd(level(22)?),
         Some("uncompressed") if last("compression-level").is_none() => Compression::Uncompressed,
@@ -130,6 +111,11 @@ fn set_compression(output: &mut OutputSpec, pairs: &[(String, String)]) -> Resul
         }
     };
     Ok(())
+}
+
+/// Whether an image goes to the store alone: it is compressed when it leaves, not each time that it is built.
+fn is_kept_here(output: &OutputSpec) -> bool {
+    output.kind == OutputKind::Image && !output.push
 }
 
 /// Refuses combinations that mean nothing, rather than ignore half of them.

@@ -1,6 +1,5 @@
 //! Writes one thing that is no directory: from the source tree, from memory, or from an open file.
 
-use super::bytes::write_at;
 use super::node::{self, timestamps};
 use super::place::Writer;
 use super::target::open_directory;
@@ -8,6 +7,7 @@ use super::tree::{Batch, FileTask, failed};
 use super::{CopyError, CopyStats, Placement, WantedOwner};
 use crate::context::selection::{Entry, EntryKind};
 use crate::sys::Root;
+use crate::sys::bytes::write_at;
 use crate::sys::owner::{Device, make_device};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, major, minor};
 use rustix::io::Errno;
