@@ -121,25 +121,26 @@ impl Runner {
         let plays_user = self.rung == Rung::SingleId;
         let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
         let mut supervisor = self.supervisor(spec, user)?;
-        let sockets = UnixStream::pair().map_err(io_error("make a socket"))?;
-        let supervision = supervisor.as_ref().map(|supervisor| wire::Supervision {
+        let sockets = supervisor.as_ref().map(|_| UnixStream::pair()).transpose().map_err(io_error("make a socket"))?;
+        let (ours, theirs) = sockets.unzip();
+        let supervision = supervisor.as_ref().zip(theirs.as_ref()).map(|(supervisor, theirs)| wire::Supervision {
             program: supervisor.program(),
             fallback: succeed_program(if plays_user { MUST_SUCCEED } else { &[] }),
-            socket: sockets.1.as_raw_fd(),
+            socket: theirs.as_raw_fd(),
             plays_user,
         });
         let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, is_chroot)?;
         let child = self.start(spec, &pipes, &request)?;
-        drop((request, sockets.1));
+        drop((request, theirs));
         let mut readers = pipes.into_readers();
-        let socket = OwnedFd::from(sockets.0);
+        let socket = ours.map(OwnedFd::from);
         let (pumped, status, served) = std::thread::scope(|scope| {
-            let serving = supervisor.as_mut().map(|supervisor| {
-                scope.spawn(|| {
+            let serving = supervisor.as_mut().zip(socket.as_ref()).map(|(supervisor, socket)| {
+                scope.spawn(move || {
                     if is_chroot {
                         become_reader(user)?;
                     }
-                    supervisor.serve(&socket)
+                    supervisor.serve(socket)
                 })
             });
             let pumped = pump(&child, &mut readers, output, cancel);
