@@ -99,7 +99,7 @@ fn line(image: &NamedImage, stored: Option<&StoredImage>, now: Timestamp) -> Ima
     let created_at = stored.and_then(|stored| stored.main().config.created.as_deref()?.parse().ok());
     let size_bytes = stored.map_or(0, StoredImage::size_bytes);
     ImageLine {
-        repository: name.as_ref().map_or_else(none, |name| stored::repository(name)),
+        repository: name.as_ref().map_or_else(none, stored::repository),
         tag: name.and_then(|name| name.tag).unwrap_or_else(none),
         id: stored.map_or(image.descriptor.digest, StoredImage::id).to_string(),
         digest: image.descriptor.digest.to_string(),

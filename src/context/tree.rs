@@ -65,7 +65,7 @@ impl Tree<'_> {
         kind: EntryKind,
         recorded: impl FnOnce() -> io::Result<Option<Owner>>,
     ) -> io::Result<Entry> {
-        let recorded = if self.keep_owner && owner::is_aside() { recorded()? } else { None };
+        let recorded = if self.keep_owner && owner::is_aside() { Some(recorded()?.unwrap_or_default()) } else { None };
         let (uid, gid) = match recorded {
             Some(owner) => (owner.uid, owner.gid),
             None if self.keep_owner => (stat.st_uid, stat.st_gid),

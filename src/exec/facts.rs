@@ -55,7 +55,11 @@ impl<'a> KnownImages<'a> {
 
     fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ImageFacts>, Diagnostic> {
         let store = self.session.store();
-        if let Some(descriptor) = store.image(reference).map_err(store_failure)? {
+        // One that was pulled or built for another platform is not what is meant.
+        let fits = |image: &Descriptor| {
+            image.platform.as_ref().is_none_or(|own| platform.compatible().contains(&own.normalised()))
+        };
+        if let Some(descriptor) = store.image(reference).map_err(store_failure)?.filter(fits) {
             let blobs = StoreBlobs(self.session);
             return read_image(&blobs, &descriptor, platform, ORIGIN_STORE.into()).map(Some);
         }

@@ -9,7 +9,8 @@ use super::owner::{parse_chown, parse_user};
 use super::remote::{Fetched, Page};
 use super::steps::Build;
 use super::workdir as directory;
-use crate::context::select::select_path;
+use crate::context::ignore::IgnoreRules;
+use crate::context::select::{SelectOptions, select, select_path};
 use crate::context::selection::Selection;
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
@@ -37,6 +38,10 @@ pub fn copy(
     for source in &op.sources {
         match source {
             CopySource::Inline { name, content } => writer.inline(name, content)?,
+            CopySource::Paths { from: SourceRef::Scratch, pattern, .. } => {
+                inputs.next();
+                writer.nothing(pattern)?;
+            }
             CopySource::Paths { from, .. } => writer.paths(*from, inputs.next())?,
             CopySource::Http { .. } | CopySource::Git { .. } => writer.download(inputs.next())?,
         }
@@ -68,7 +73,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn inline(&self, name: &str, content: &str) -> Result<(), Diagnostic> {
         let metadata = FileMetadata { mode: 0o644, mtime: None };
-        written(copy::place_bytes(name.as_ref(), content.as_bytes(), metadata, self.root, &self.placement))
+        // The word of a heredoc may look like a path, `../x` even; the file has its last name.
+        let name = Path::new(name).file_name().unwrap_or(name.as_ref());
+        written(copy::place_bytes(name, content.as_bytes(), metadata, self.root, &self.placement))
     }
 
     fn paths(&self, from: SourceRef, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
@@ -85,6 +92,18 @@ impl Writer<'_> {
                 self.selection(context.tree(), &selected.selection, true)
             }
         }
+    }
+
+    /// Copies from a stage without files: its root and what wildcards find is there, and nothing else.
+    fn nothing(&self, pattern: &str) -> Result<(), Diagnostic> {
+        let empty = self.build.session.store().empty_directory();
+        let root = Root::open(&empty).map_err(|error| super::layers::mount_failure(&error))?;
+        let tree = Tree { root: &root, ignore: None, keep_owner: true };
+        let options = SelectOptions { parents: self.op.parents, exclude: None };
+        let selected = select(tree, &[pattern], options).map_err(|error| {
+            error.to_diagnostic().note("the stage has no files, so there is no such file or directory")
+        })?;
+        self.selection(tree, &selected.selection, false)
     }
 
     /// Archives among the sources of an ADD are unpacked, the rest is copied.
@@ -108,7 +127,11 @@ impl Writer<'_> {
             Fetched::Git(repository) => {
                 let checkout = repository.checkout(self.build.session)?;
                 let tree = Tree { root: checkout.root(), ignore: None, keep_owner: false };
-                let selected = select_path(tree, Path::new("/")).map_err(|error| error.to_diagnostic())?;
+                let exclude = IgnoreRules::from_patterns(&self.op.exclude)
+                    .map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
+                let exclude = Some(&exclude).filter(|_| !self.op.exclude.is_empty());
+                let options = SelectOptions { parents: false, exclude };
+                let selected = select(tree, &["/"], options).map_err(|error| error.to_diagnostic())?;
                 written(copy::apply(&selected.selection, checkout.root(), self.root, &self.placement))
             }
         }
@@ -161,17 +184,30 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    copy_part(source, path, directory, "")
+    copy_at(source, path, directory, "", true, None)
 }
 
 /// Copies a path of a root and all below it to a name in a directory, owners kept.
 pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
-    copy_all(source, path, directory, name, true)
+    copy_at(source, path, directory, name, true, None)
 }
 
-fn copy_all(source: &Root, path: &str, directory: &Path, name: &str, keep_owner: bool) -> Result<(), Diagnostic> {
+/// `mtime` is the time of everything, in seconds, instead of its own.
+fn copy_at(
+    source: &Root,
+    path: &str,
+    directory: &Path,
+    name: &str,
+    keep_owner: bool,
+    mtime: Option<i64>,
+) -> Result<(), Diagnostic> {
     let tree = Tree { root: source, ignore: None, keep_owner };
-    let selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
+    let mut selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
+    if let Some(seconds) = mtime {
+        for entry in selected.selection.items.iter_mut().flat_map(|item| &mut item.entries) {
+            (entry.mtime_seconds, entry.mtime_nanoseconds) = (seconds, 0);
+        }
+    }
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
@@ -181,12 +217,12 @@ fn copy_all(source: &Root, path: &str, directory: &Path, name: &str, keep_owner:
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
-/// Copies a whole file system into a directory: `type=local`.
+/// Copies a whole file system into a directory: `type=local`; `mtime` is the time of everything, in seconds.
 ///
 /// Owners that are kept aside are of no use outside of the store: there the files are the user's.
-pub fn export_tree(view: &View, directory: &Path) -> Result<(), Diagnostic> {
+pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<(), Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    copy_all(&view.root, "/", directory, "", !crate::sys::owner::is_aside())
+    copy_at(&view.root, "/", directory, "", !crate::sys::owner::is_aside(), mtime)
 }

@@ -34,7 +34,7 @@ enum Upper {
     /// As the upper directory of an overlay.
     Mounted(Mounted),
     /// As the difference of a copy.
-    Copy(WorkTree),
+    Copy(Box<WorkTree>),
     /// By itself: there is nothing below it.
     Alone(Root),
 }
@@ -53,7 +53,7 @@ impl Workspace {
             let sharing = if writer == Writer::Replacing { Sharing::Linked } else { Sharing::Copied };
             let mut tree = session.trees().take(session, &layers, sharing)?;
             tree.begin().map_err(|error| trees::failure(&error))?;
-            Upper::Copy(tree)
+            Upper::Copy(Box::new(tree))
         };
         Ok(Workspace { pending, upper, below: layers })
     }
@@ -117,7 +117,7 @@ impl Workspace {
         let layer = seal(session, pending)?;
         if let Some(tree) = tree {
             below.push(layer.clone());
-            session.trees().give_back(&below, tree);
+            session.trees().give_back(&below, *tree);
         }
         Ok(layer)
     }
@@ -166,9 +166,16 @@ pub fn view_of(session: &Session, layers: Snapshot) -> Result<View, Diagnostic> 
 
 /// Returns the merged root of some layer trees for reading, the uppermost first.
 pub fn overlay_of(session: &Session, lower: &[PathBuf]) -> Result<Root, Diagnostic> {
+    let empty = session.store().empty_directory();
+    if lower == [empty.clone()] {
+        // Overlayfs does not take one directory twice.
+        let other = session.store().temporary().map_err(store_failure)?;
+        let both = [empty.clone(), other.path().to_owned()];
+        return snapshot::view(&both, &empty, session.form()).map_err(|error| mount_failure(&error));
+    }
     // A single layer is stacked onto the empty directory: it may hold marks that mean nothing to a plain reader.
-    let stacked = [lower, &[session.store().empty_directory()]].concat();
-    snapshot::view(if lower.len() == 1 { &stacked } else { lower }, &session.store().empty_directory(), session.form())
+    let stacked = [lower, std::slice::from_ref(&empty)].concat();
+    snapshot::view(if lower.len() == 1 { &stacked } else { lower }, &empty, session.form())
         .map_err(|error| mount_failure(&error))
 }
 
@@ -209,9 +216,12 @@ pub fn lower_directories(session: &Session, layers: &[HeldLayer]) -> Vec<PathBuf
 
 fn mount(session: &Session, lower: &[PathBuf], pending: &PendingLayer) -> io::Result<Mounted> {
     // The merged root takes its metadata from the uppermost layer, so a fresh one begins with that of the layer below.
-    let top = Root::open(&lower[0])?;
-    let upper = Root::open(&pending.tree())?;
-    snapshot::copy_directory_metadata(std::slice::from_ref(&top), &upper, "".as_ref())?;
+    // What stands in for no layer at all is the store's own directory, and nobody else's to enter.
+    if lower[0] != session.store().empty_directory() {
+        let top = Root::open(&lower[0])?;
+        let upper = Root::open(&pending.tree())?;
+        snapshot::copy_directory_metadata(std::slice::from_ref(&top), &upper, "".as_ref())?;
+    }
     snapshot::mount(lower, &pending.tree(), &pending.work(), session.form())
 }
 

@@ -1,5 +1,6 @@
 //! What `RUN --mount` brings into a step, made ready on this side of the sandbox.
 
+use super::copy::{self, resolve};
 use super::layers::{View, all_layers, lower_directories, mount_failure, overlay_of, view, view_of};
 use super::session::{Session, secret, store_failure};
 use super::ssh::AgentSocket;
@@ -52,6 +53,9 @@ impl Mounts {
         for mount in &op.mounts {
             mounts.add(build, mount, task)?;
         }
+        // As runc is told by BuildKit: a mount on a parent of another one must not hide it, whatever the order they
+        // were written in.
+        mounts.specs.sort_by_key(|spec| spec.target().components().count());
         Ok(mounts)
     }
 
@@ -208,6 +212,11 @@ impl Mounts {
         }
         let root = Root::open(&held.path()).map_err(failed)?;
         let inside = if from.is_some() { Path::new("/") } else { Path::new(source) };
+        if from.is_none() {
+            resolve(&root, inside)
+                .and_then(|path| copy::make_directories(&root, &path, None, 0o755))
+                .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+        }
         let source = root.open_at(inside, OFlags::PATH, Mode::empty()).map_err(failed)?;
         self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: *read_only, is_recursive: false });
         self.caches.push(held);

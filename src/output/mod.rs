@@ -16,7 +16,7 @@ use crate::event::{Outcome, Summary, Task};
 use crate::exec::request::{Annotation, AnnotationLevel, BuildRequest, OutputKind, OutputSpec};
 use crate::exec::{Built, BuiltImage, LayerOptions, Session, View, export_tree, finish_layers, store_failure, view};
 use crate::image::{Descriptor, Digest, Reference};
-use crate::layer::TarWriter;
+use crate::layer::{Compression, TarWriter};
 use crate::snapshot::upper::append_tree;
 use layout::LayoutOptions;
 use std::collections::BTreeMap;
@@ -125,9 +125,17 @@ impl Output<'_> {
     }
 
     fn assemble(&self) -> Result<Vec<Assembled>, Diagnostic> {
-        let docker = self.output.oci_media_types == Some(false)
-            || (self.output.kind == OutputKind::Docker && self.output.oci_media_types.is_none());
-        let media_types = if docker { MediaTypes::Docker } else { MediaTypes::Oci };
+        let has = |level| !self.annotations(level).is_empty();
+        if self.built.images.len() == 1 && (has(AnnotationLevel::Index) || has(AnnotationLevel::IndexDescriptor)) {
+            return Err(Diagnostic::error(Exit::Usage, "index annotations are not supported for a single platform")
+                .hint("leave `index:` away, or name several platforms with `--platform`"));
+        }
+        let is_docker = self.output.oci_media_types == Some(false);
+        if is_docker && matches!(self.output.compression, Compression::Zstd(_)) {
+            let message = "`compression=zstd` conflicts with `oci-mediatypes=false`: Docker's types know no zstd";
+            return Err(Diagnostic::error(Exit::Usage, message));
+        }
+        let media_types = if is_docker { MediaTypes::Docker } else { MediaTypes::Oci };
         let annotations = self.annotations(AnnotationLevel::Manifest);
         let assemble_one = |image: &BuiltImage| {
             let options = LayerOptions::of(self.output, image.target.epoch);
@@ -204,8 +212,8 @@ impl Output<'_> {
         let write = || -> io::Result<()> {
             let (target, rename) = archive::open_target(&dest)?;
             let mut writer = TarWriter::new(BufWriter::with_capacity(1 << 20, target));
-            for (directory, tree) in &trees {
-                append_tree(&mut writer, &tree.root, directory, &Default::default()).map_err(io::Error::other)?;
+            for (directory, tree, epoch) in &trees {
+                append_tree(&mut writer, &tree.root, directory, *epoch).map_err(io::Error::other)?;
             }
             archive::close_target(writer.finish()?, rename)
         };
@@ -216,21 +224,23 @@ impl Output<'_> {
 
     fn write_local(&self, written: &mut Written) -> Result<(), Diagnostic> {
         let dest = self.destination()?;
-        for (directory, tree) in self.trees()? {
-            export_tree(&tree, &dest.join(directory))?;
+        for (directory, tree, epoch) in self.trees()? {
+            export_tree(&tree, &dest.join(directory), epoch)?;
         }
         written.summary.destinations.push(dest.display().to_string());
         Ok(())
     }
 
     /// The root file systems and the directories they are written to: their platforms' names, if there are several or
-    /// `platform-split` asks for it, as BuildKit has it.
-    fn trees(&self) -> Result<Vec<(PathBuf, View)>, Diagnostic> {
-        let is_split = self.output.platform_split.unwrap_or(self.built.images.len() > 1);
+    /// `platform-split` asks for it, as BuildKit has it; a tar of BuildKit does not hear of `platform-split`.
+    /// With a SOURCE_DATE_EPOCH every file gets that time.
+    fn trees(&self) -> Result<Vec<(PathBuf, View, Option<i64>)>, Diagnostic> {
+        let asked = self.output.platform_split.filter(|_| self.output.kind == OutputKind::Local);
+        let is_split = asked.unwrap_or(self.built.images.len() > 1);
         let tree = |image: &BuiltImage| {
             let platform = image.target.platform.to_string().replace('/', "_");
             let directory = if is_split { PathBuf::from(platform) } else { PathBuf::new() };
-            Ok((directory, view(self.session, &image.filesystem)?))
+            Ok((directory, view(self.session, &image.filesystem)?, image.target.epoch))
         };
         self.built.images.iter().map(tree).collect()
     }

@@ -36,7 +36,8 @@ impl Planner<'_> {
         self.check_chmod(copy, &words, command)?;
         self.check_checksum(copy, &words, command)?;
         let origin = command.origins.first().unwrap_or(&Origin::Main);
-        let from = self.source_ref(stage, origin, command.span())?;
+        let from_span = copy.from.as_ref().map_or(command.span(), |from| command.span_of(from.span));
+        let from = self.source_ref(stage, origin, from_span)?;
         state.record_layer(history_text(copy, &words, is_add));
         let mut sources = Vec::with_capacity(words.sources.len() + words.heredocs.len());
         for (text, word) in &words.sources {
@@ -60,7 +61,7 @@ impl Planner<'_> {
             unpack: copy.unpack,
             epoch: self.globals.epoch,
         };
-        let label = progress.next(&command.instruction.text);
+        let label = progress.next(&self.words.shown(&command.instruction.text, &state.env));
         self.add_step(stage, label, command, state, Op::Copy(Box::new(op)));
         Ok(())
     }
@@ -194,7 +195,7 @@ impl Planner<'_> {
             user: state.config.config.user.clone(),
             epoch: self.globals.epoch,
         };
-        let label = progress.next(&command.instruction.text);
+        let label = progress.next(&self.words.shown(&command.instruction.text, &state.env));
         self.add_step(stage, label, command, state, Op::Workdir(op));
         Ok(())
     }

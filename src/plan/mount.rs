@@ -153,7 +153,9 @@ impl Planner<'_> {
     fn mount_target(&self, target: &str, spot: &Spot<'_>) -> Result<String, Diagnostic> {
         let target = path::join(spot.cwd, target);
         if target == "/" {
-            return Err(self.error(spot.span, format!("invalid mount target `{target}`")));
+            return Err(self
+                .error(spot.span, format!("invalid mount target `{target}`"))
+                .hint("say where to mount it with `target=/path`; the root itself cannot be mounted over"));
         }
         Ok(target)
     }

@@ -48,6 +48,8 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
             owner::keep_aside();
             mount::make_all_private().map_err(failed("make mounts private"))?;
         }
+        // Without privileges no owner can be given to a file.
+        Rung::None if probe.euid != 0 => owner::keep_aside(),
         Rung::Chroot | Rung::None => {}
     }
     let can_run = match rung {

@@ -176,12 +176,7 @@ impl Runner {
     fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
-            Rung::Chroot => {
-                let root = rustix::fs::readlink(format!("/proc/self/fd/{}", spec.root.as_fd().as_raw_fd()), Vec::new())
-                    .map_err(|error| io_error("name the root")(error.into()))?;
-                let root = PathBuf::from(OsString::from_vec(root.into_bytes()));
-                Supervisor::new(vec![Box::new(Proc::new(root))]).with_several_roots()
-            }
+            Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
             Rung::Root | Rung::Rootless | Rung::None => return Ok(None),
         };
         Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
@@ -216,6 +211,13 @@ impl Runner {
     }
 }
 
+/// Returns the real path of a root that is a directory.
+fn name_of(root: &Root) -> Result<PathBuf, RunError> {
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new());
+    let path = path.map_err(|error| io_error("name the root")(error.into()))?;
+    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
+}
+
 /// Lets this thread read the memory of a user's processes: without CAP_SYS_PTRACE the ids must be the same.
 fn become_reader(user: &User) -> io::Result<()> {
     if user.uid == 0 {
@@ -237,6 +239,9 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
         let path = path.to_owned();
         move |source| RunError::MountPoint { path, source }
     };
+    // An own size makes /dev/shm a mount like those of `--mount`, as it is in BuildKit.
+    let shm = spec.shm_size_bytes.map(|_| Path::new("/dev/shm"));
+    let targets: Vec<&Path> = spec.mounts.iter().map(MountSpec::target).chain(shm).collect();
     for directory in KERNEL_DIRECTORIES {
         let path = Path::new(directory);
         match root.stat(path, false).map_err(at(path))? {
@@ -244,7 +249,7 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
             // A link here would let the masks be put elsewhere (runc CVE-2019-19921).
             Some(_) => return Err(RunError::HostileMountPoint(directory)),
             // As the parent of a mount point it goes with it; BuildKit does so, and its images are what people compare with.
-            None if spec.mounts.iter().any(|mount| mount.target().starts_with(path)) => {
+            None if targets.iter().any(|target| target.starts_with(path)) => {
                 stubs.make(root, path, Kind::Directory).map_err(at(path))?;
             }
             None => {

@@ -42,29 +42,20 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
     Ok(())
 }
 
-/// Returns the owner of what stands at a path of a layer.
-fn owner_of(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, u32)> {
-    if owner::is_aside() {
-        let directory = layer.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
-        let recorded = owner::recorded(&directory, stat)?.unwrap_or_default();
-        return Ok((recorded.uid, recorded.gid));
-    }
-    Ok((stat.st_uid, stat.st_gid))
-}
-
 /// Removes a directory from an upper directory if it holds nothing and says nothing else than the layers below do, and then
 /// the one that it was in.
 ///
 /// A mount point made in a directory of a lower layer brings a copy of that directory into the upper one, which stays when
 /// the mount point is gone.  `lower` begins with the uppermost layer.
 pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<()> {
-    for directory in path.ancestors().filter(|directory| directory.file_name().is_some()) {
-        let Some(own) = upper.stat(directory, false)? else { continue };
+    // All looked at first: to remove one changes the time of the one it is in.
+    let above = path.ancestors().filter(|directory| directory.file_name().is_some());
+    let found = above.map(|directory| Ok((directory, upper.stat(directory, false)?)));
+    for (directory, own) in found.collect::<io::Result<Vec<_>>>()? {
+        let Some(own) = own else { continue };
         let mut below = lower.iter().filter_map(|layer| Some((layer, layer.stat(directory, false).transpose()?)));
         let Some((layer, below)) = below.next() else { return Ok(()) };
-        let below = below?;
-        let is_same_owner = owner_of(upper, directory, &own)? == owner_of(layer, directory, &below)?;
-        if metadata(&own) != metadata(&below) || !is_same_owner {
+        if metadata(upper, directory, &own)? != metadata(layer, directory, &below?)? {
             return Ok(());
         }
         let (parent, name) = upper.parent(directory)?;
@@ -77,7 +68,16 @@ pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<(
     Ok(())
 }
 
-/// What a layer says of a directory besides its owner.
-fn metadata(stat: &Stat) -> (u32, i64, u64) {
-    (stat.st_mode, stat.st_mtime, stat.st_mtime_nsec)
+/// What a layer says of a directory.
+fn metadata(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, (u32, u32), i64, u64)> {
+    Ok((stat.st_mode, owner_of(layer, path, stat)?, stat.st_mtime, stat.st_mtime_nsec))
+}
+
+fn owner_of(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, u32)> {
+    if owner::is_aside() {
+        let directory = layer.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+        let recorded = owner::recorded(&directory, stat)?.unwrap_or_default();
+        return Ok((recorded.uid, recorded.gid));
+    }
+    Ok((stat.st_uid, stat.st_gid))
 }

@@ -232,47 +232,48 @@ pub fn write_layer<W: Write + Send + 'static>(
     writer.finish().map_err(UpperError::Write)
 }
 
-/// Adds a whole root file system to a tar, as for the output `type=tar`.
+/// Adds a whole root file system to a tar, as for the output `type=tar`; `mtime` is the time of everything, in seconds.
 ///
 /// A `directory` that is not empty gets an entry of its own, and every name is below it.
 pub fn append_tree<W: Write>(
     writer: &mut TarWriter<W>,
     root: &Root,
     directory: &Path,
-    options: &LayerOptions,
+    mtime: Option<i64>,
 ) -> Result<(), UpperError> {
+    let stamp = |time: Timestamp| mtime.map_or(time, |seconds| Timestamp { seconds, nanoseconds: 0 });
     if !directory.as_os_str().is_empty() {
         let mut top = Entry::new(directory, Kind::Directory, 0o755);
-        top.mtime.seconds = options.clamp_mtime.unwrap_or(0);
+        top.mtime = stamp(top.mtime);
         writer.append(&top, &mut io::empty()).map_err(UpperError::Write)?;
     }
-    append_entries(writer, entries(root, None)?, directory, options.clamp_mtime)
+    append_entries(writer, entries(root, None)?, |mut entry| {
+        entry.mtime = stamp(entry.mtime);
+        entry.path = directory.join(&entry.path);
+        if let Kind::Hardlink { target } = &mut entry.kind {
+            *target = directory.join(&*target);
+        }
+        entry
+    })
 }
 
 fn write_entries<W: Write>(entries: Entries<'_>, out: W, clamp_mtime: Option<i64>) -> Result<W, UpperError> {
     let mut writer = TarWriter::new(out);
-    append_entries(&mut writer, entries, Path::new(""), clamp_mtime)?;
+    let latest = clamp_mtime.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+    append_entries(&mut writer, entries, |entry| Entry {
+        mtime: latest.map_or(entry.mtime, |latest| entry.mtime.min(latest)),
+        ..entry
+    })?;
     writer.finish().map_err(UpperError::Write)
 }
 
 fn append_entries<W: Write>(
     writer: &mut TarWriter<W>,
     mut entries: Entries<'_>,
-    directory: &Path,
-    clamp_mtime: Option<i64>,
+    change: impl Fn(Entry) -> Entry,
 ) -> Result<(), UpperError> {
-    while let Some((mut entry, file)) = entries.next()? {
-        if !directory.as_os_str().is_empty() {
-            entry.path = directory.join(&entry.path);
-            if let Kind::Hardlink { target } = &mut entry.kind {
-                *target = directory.join(&*target);
-            }
-        }
-        if let Some(latest) = clamp_mtime
-            && entry.mtime > (Timestamp { seconds: latest, nanoseconds: 0 })
-        {
-            entry.mtime = Timestamp { seconds: latest, nanoseconds: 0 };
-        }
+    while let Some((entry, file)) = entries.next()? {
+        let entry = change(entry);
         let written = match file {
             Some(mut file) => writer.append(&entry, &mut file),
             None => writer.append(&entry, &mut io::empty()),

@@ -179,21 +179,41 @@ fn a_partial_upper_directory_is_refused() {
 #[test]
 fn times_are_clamped() {
     let tree = Tree::new();
-    std::fs::write(tree.path("new"), "").unwrap();
-    std::fs::write(tree.path("old"), "").unwrap();
-    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
-    std::fs::File::open(tree.path("old")).unwrap().set_modified(old).unwrap();
+    tree.with_an_old_and_a_new_file();
     let options = LayerOptions { clamp_mtime: Some(100) };
+    let form = OverlayForm::Trusted;
+    let (_, tar) = write_layer(&tree.root(), form, Vec::new(), Compression::Uncompressed, &options).unwrap();
+    assert_eq!(times(&tar), [("new".into(), 100), ("old".into(), 5)]);
+}
+
+#[test]
+fn a_tree_is_written_below_a_directory_and_at_one_time() {
+    let tree = Tree::new();
+    tree.with_an_old_and_a_new_file();
     let mut writer = TarWriter::new(Vec::new());
-    append_tree(&mut writer, &tree.root(), Path::new("linux_arm"), &options).unwrap();
-    let tar = writer.finish().unwrap();
-    let mut reader = TarReader::new(tar.as_slice(), Limits::default());
+    append_tree(&mut writer, &tree.root(), Path::new("linux_arm"), Some(9)).unwrap();
+    assert_eq!(
+        times(&writer.finish().unwrap()),
+        [("linux_arm".into(), 9), ("linux_arm/new".into(), 9), ("linux_arm/old".into(), 9)]
+    );
+}
+
+impl Tree {
+    fn with_an_old_and_a_new_file(&self) {
+        std::fs::write(self.path("new"), "").unwrap();
+        std::fs::write(self.path("old"), "").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
+        std::fs::File::open(self.path("old")).unwrap().set_modified(old).unwrap();
+    }
+}
+
+fn times(tar: &[u8]) -> Vec<(PathBuf, i64)> {
+    let mut reader = TarReader::new(tar, Limits::default());
     let mut seen = Vec::new();
     while let Some(entry) = reader.next().unwrap() {
         seen.push((entry.path, entry.mtime.seconds));
     }
-    let path = |name: &str| PathBuf::from("linux_arm").join(name);
-    assert_eq!(seen, [("linux_arm".into(), 100), (path("new"), 100), (path("old"), 5)]);
+    seen
 }
 
 #[test]

@@ -26,6 +26,8 @@ mod mounts;
 mod prune;
 mod pulled;
 mod records;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use blobs::BlobWriter;
@@ -153,6 +155,9 @@ impl Store {
             // Before anything is put there.
             refuse_foreign(&root)?;
             DIRECTORIES.iter().try_for_each(|name| make_directory(&root.join(name)))?;
+            // It is what a file system of no image shows as its root, which every user of the image may enter.
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(root.join("empty"), mode).during("set the mode of", &root)?;
             file::write_atomically(&root, &root.join("oci/index.json"), EMPTY_INDEX, file::Replace::Never)?;
             file::write_atomically(&root, &marker, b"{\"imageLayoutVersion\":\"1.0.0\"}", file::Replace::Never)?;
         }

@@ -9,7 +9,7 @@ use super::live::{self, Parts, file_name, list};
 use super::lock::{self, Mode};
 use super::mounts::RESET;
 use super::usage::size_on_disk;
-use super::{IoContext, Store, StoreError};
+use super::{IoContext, LayerId, Store, StoreError};
 use crate::image::Digest;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -42,25 +42,19 @@ pub struct Pruned {
 
 /// Removes what nothing needs: leftovers of killed builds, cache records, and then the layers and blobs nobody names.
 pub fn prune(store: &Store, options: &PruneOptions) -> Result<Pruned, StoreError> {
-    let mut sweep = Sweep { store, options, pruned: Pruned::default() };
+    let mut sweep = Sweep { store, options, pruned: Pruned::default(), gone: HashSet::new() };
     let age = options.older_than.unwrap_or_default();
     sweep.leftovers()?;
     sweep.files("logs", age)?;
     let records = sweep.files("records", age)?;
     sweep.mounts(age)?;
-    let mut bases = list(&store.root().join("pulled"))?;
     if options.all {
-        bases = sweep.files("pulled", age)?;
+        sweep.files("pulled", age)?;
         sweep.files("contexts", age)?;
         sweep.nameless_images()?;
     }
-    let mut needed = Parts::default();
-    let is_kept = |image: &super::NamedImage| image.name.is_some() || !options.all;
-    let images = store.images()?.into_iter().filter(is_kept).map(|image| image.descriptor.digest);
-    needed.add(store, images.chain(live::bases(&bases)).collect());
-    let layers = sweep.layers(age, &records, &needed)?;
-    needed.blobs.extend(live::layer_blobs(&layers));
-    sweep.blobs(&needed.blobs)?;
+    sweep.layers(age, &records)?;
+    sweep.blobs(age)?;
     Ok(sweep.pruned)
 }
 
@@ -68,6 +62,8 @@ struct Sweep<'a> {
     store: &'a Store,
     options: &'a PruneOptions,
     pruned: Pruned,
+    /// Layers that are gone, or in a dry run would be.
+    gone: HashSet<PathBuf>,
 }
 
 impl Sweep<'_> {
@@ -109,18 +105,31 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes the layers that neither a record nor an image names and returns the others.
-    fn layers(&mut self, age: Duration, records: &[PathBuf], needed: &Parts) -> Result<Vec<PathBuf>, StoreError> {
-        let recorded: HashSet<String> =
-            live::recorded_layers(records).iter().chain(&needed.layers).map(|id| id.as_str().to_owned()).collect();
-        let mut kept = Vec::new();
+    /// Returns what images and known bases need, as of now.
+    fn needed(&self, age: Duration) -> Result<Parts, StoreError> {
+        let is_kept = |image: &super::NamedImage| image.name.is_some() || !self.options.all;
+        let images = self.store.images()?.into_iter().filter(is_kept).map(|image| image.descriptor.digest);
+        let mut bases = list(&self.store.root().join("pulled"))?;
+        // Those that go are gone, but for a dry run.
+        bases.retain(|path| !(self.options.all && self.options.dry_run && is_older(path, age)));
+        let mut needed = Parts::default();
+        needed.add(self.store, images.chain(live::bases(&bases)).collect());
+        Ok(needed)
+    }
+
+    /// Removes the layers that neither a record nor an image names.
+    fn layers(&mut self, age: Duration, records: &[PathBuf]) -> Result<(), StoreError> {
+        let mut needed = live::recorded_layers(records);
+        needed.extend(self.needed(age)?.layers);
+        let needed: HashSet<&str> = needed.iter().map(LayerId::as_str).collect();
         for path in list(&self.store.root().join("layers"))? {
-            let is_needed = recorded.contains(&file_name(&path)) && !self.may_unpack_again(&path, age);
-            if is_needed || !is_older(&path, age) || !self.remove_unlocked("layer", &path)? {
-                kept.push(path);
+            let is_needed = needed.contains(file_name(&path).as_str()) && !self.may_unpack_again(&path, age);
+            if !is_needed && is_older(&path, age) {
+                let is_gone = self.remove_unlocked("layer", &path)?;
+                self.gone.extend(is_gone.then_some(path));
             }
         }
-        Ok(kept)
+        Ok(())
     }
 
     /// Whether a layer is that of an image, and is to go all the same: its blob stays.
@@ -128,23 +137,27 @@ impl Sweep<'_> {
         self.options.all && file_name(path).starts_with("chain-") && is_older(path, age)
     }
 
-    fn blobs(&mut self, needed: &HashSet<Digest>) -> Result<(), StoreError> {
+    fn blobs(&mut self, age: Duration) -> Result<(), StoreError> {
         let alone = self.store.presence.try_lock().is_ok();
-        let age = if alone { Duration::ZERO } else { BLOB_AGE };
-        let mut result = Ok(());
-        for path in list(&self.store.root().join("oci/blobs/sha256"))? {
-            let digest = format!("sha256:{}", file_name(&path)).parse::<Digest>();
-            if digest.is_ok_and(|digest| needed.contains(&digest)) || !is_older(&path, age) {
-                continue;
-            }
-            result = self.remove_blob(&path, age);
-            if result.is_err() {
-                break;
-            }
-        }
+        let result = self.unneeded_blobs(age, if alone { Duration::ZERO } else { BLOB_AGE });
         // Back to one among many.
         let _ = self.store.presence.lock_shared();
         result
+    }
+
+    /// Only now it is asked what is needed: a build that ended a moment ago has named its image.
+    fn unneeded_blobs(&mut self, age: Duration, blob_age: Duration) -> Result<(), StoreError> {
+        let mut needed = self.needed(age)?.blobs;
+        let mut layers = list(&self.store.root().join("layers"))?;
+        layers.retain(|path| !self.gone.contains(path));
+        needed.extend(live::layer_blobs(&layers));
+        for path in list(&self.store.root().join("oci/blobs/sha256"))? {
+            let digest = format!("sha256:{}", file_name(&path)).parse::<Digest>();
+            if !digest.is_ok_and(|digest| needed.contains(&digest)) && is_older(&path, blob_age) {
+                self.remove_blob(&path, blob_age)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a blob away, and puts it back if a build has asked for it in between.

@@ -144,8 +144,13 @@ pub fn record(file: &OwnedFd, owner: Owner) -> io::Result<()> {
 }
 
 fn record_at_path(path: &str, owner: Owner) -> io::Result<()> {
-    let device = owner.device.or(read_at_path(path)?.and_then(|known| known.device));
+    let known = read_at_path(path)?;
+    let device = owner.device.or(known.and_then(|known| known.device));
     let owner = Owner { device, ..owner };
+    // Not only to save the call: without privileges a file must be writable for it.
+    if known.unwrap_or_default() == owner {
+        return Ok(());
+    }
     if owner != Owner::default() {
         return Ok(rustix::fs::setxattr(path, OWNER_XATTR, owner.to_text().as_bytes(), XattrFlags::empty())?);
     }
@@ -165,12 +170,13 @@ pub fn recorded(file: &OwnedFd, stat: &Stat) -> io::Result<Option<Owner>> {
     }
 }
 
-/// Like [`recorded`] for a name in a directory, not following a link.
+/// Like [`recorded`] for a name in a directory, not following a link; what is not recorded is root's.
 pub fn recorded_at(directory: impl AsFd, name: &OsStr, stat: &Stat) -> io::Result<Option<Owner>> {
     if !is_aside() {
         return Ok(None);
     }
-    recorded(&rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?, stat)
+    let file = rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?;
+    Ok(Some(recorded(&file, stat)?.unwrap_or_default()))
 }
 
 /// Returns the record of an open file's attribute.
@@ -182,8 +188,8 @@ fn read_at_path(path: &str) -> io::Result<Option<Owner>> {
     let mut record = [0_u8; RECORD_BYTES];
     match rustix::fs::getxattr(path, OWNER_XATTR, &mut record[..]) {
         Ok(length) => Ok(Owner::parse(&record[..length])),
-        // Nothing, or not by us.
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
+        // Nothing, or not by us; or, without privileges, not to be read by anybody (0000), as only root's own files are.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE | Errno::ACCESS) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -246,7 +252,8 @@ pub fn list_nodes(tree: &Root) -> io::Result<Vec<u8>> {
                 FileType::Directory => directories.push(path),
                 FileType::RegularFile => {}
                 _ => {
-                    if let Some(owner) = recorded_at(&fd, &entry.name, &stat)? {
+                    let file = rustix::fs::openat(&fd, &entry.name, PATH_ONLY, Mode::empty())?;
+                    if let Some(owner) = recorded(&file, &stat)? {
                         text.extend(format!("{} ", owner.to_text()).as_bytes());
                         text.extend(path.as_os_str().as_bytes());
                         text.push(0);
@@ -333,7 +340,7 @@ mod tests {
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         std::fs::create_dir(directory.path().join("d")).unwrap();
         std::os::unix::fs::symlink("x", directory.path().join("d/link")).unwrap();
-        let list = [b"7:8 d/link".as_slice(), b"9:9 gone", b""].join(&0);
+        let list = [b"7:8 d/link\0".as_slice(), b"9:9 gone\0"].concat();
         learn_nodes(directory.path(), || Ok(list)).unwrap();
         let link =
             Root::open(&directory.path().join("d")).unwrap().open_at(Path::new("link"), PATH_ONLY, Mode::empty());

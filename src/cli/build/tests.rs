@@ -158,7 +158,7 @@ fn source_date_epoch_of_the_environment_is_a_build_arg() {
 fn what_does_not_go_together_is_refused() {
     for (args, message) in [
         (&["-f", "-", "-"][..], "the context and the Dockerfile cannot both come from standard input"),
-        (&["--platform", "linux", "."], "invalid platform, expected `os/architecture[/variant]`: `linux`"),
+        (&["--platform", "lin", "."], "invalid platform, expected `os/architecture[/variant]`: `lin`"),
         (&["--secret", "id=a", "--secret", "id=a", "."], "the secret `a` is given twice"),
         (&["-q", "--progress=tty", "."], "`--quiet` and `--progress=tty` contradict each other"),
         (&["-o", "type=tar", "-o", "type=oci,dest=-", "."], "only one `--output` can be written to standard output"),

@@ -43,7 +43,8 @@ pub struct LintArgs {
     #[arg(short, long, value_name = "PATH")]
     pub file: Option<String>,
 
-    /// Mends what can be mended without changing what is built, in place
+    /// Mends in place what can be mended without thought; CMD and ENTRYPOINT become JSON arrays where a shell
+    /// would only split them
     #[arg(long)]
     pub fix: bool,
 

@@ -13,7 +13,7 @@ mod stage;
 pub use checks::{Checks, ChecksError, RuleSet};
 pub(super) use file::{LineFacts, parsed};
 pub use rules::{RULES, RuleInfo, rule_info, rule_url};
-pub use stage::stage;
+pub use stage::{expanded_port, stage};
 
 use super::ast::{Dockerfile, Instruction};
 use crate::diag::{Diagnostic, Source, Span};

@@ -13,7 +13,7 @@ const EXPOSE_INVALID_FORMAT: Rule = Rule::new("ExposeInvalidFormat");
 /// Returns what the rules over the instructions of a stage find.
 ///
 /// `has_shell` says whether the config that the stage starts from sets a shell, by `SHELL` in a stage below or in the
-/// base image: then a command in shell form is meant.  Ports with variables in them are not looked at.
+/// base image: then a command in shell form is meant.  Ports with variables in them are for [`expanded_port`].
 pub fn stage(dockerfile: &Dockerfile, stage: &Stage, checks: &Checks, has_shell: bool) -> Vec<Diagnostic> {
     let mut findings = Findings::new(dockerfile, checks);
     let mut has_shell = has_shell;
@@ -75,10 +75,26 @@ fn overridden(instruction: &Instruction, behind: &[Instruction], findings: &mut 
     }
 }
 
+/// Returns what the rules about ports find in a port whose variables are expanded; see [`stage`] for the others.
+pub fn expanded_port(
+    dockerfile: &Dockerfile,
+    checks: &Checks,
+    instruction: &Instruction,
+    word: &Word,
+) -> Vec<Diagnostic> {
+    let mut findings = Findings::new(dockerfile, checks);
+    port_text(instruction, word, &mut findings);
+    findings.found
+}
+
 fn port(instruction: &Instruction, word: &Word, findings: &mut Findings<'_>) {
-    if word.node.contains('$') {
-        return;
+    // What the planner expands it looks at itself.
+    if !word.node.contains('$') {
+        port_text(instruction, word, findings);
     }
+}
+
+fn port_text(instruction: &Instruction, word: &Word, findings: &mut Findings<'_>) {
     let (mapping, container) = word.node.rsplit_once(':').map_or((None, word.node.as_str()), |(m, c)| (Some(m), c));
     let protocol = container.split_once('/').map_or("", |(_, protocol)| protocol);
     let span: Span = word.span;

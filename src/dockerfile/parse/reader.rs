@@ -141,7 +141,7 @@ mod tests {
         let line = reader.logical().unwrap();
         assert_eq!(line.text, "RUN a   bc d");
         assert_eq!(line.comments, ["hi"]);
-        assert_eq!(line.empty_continuations, [Span::new(19, 20)]);
+        assert_eq!(line.empty_continuations, [Span::new(20, 21)]);
         let fields: Vec<_> = line.part().fields().iter().map(|f| &source[f.span().start..f.span().end]).collect();
         assert_eq!(fields, ["RUN", "a", "bc", "d"]);
         assert_eq!(&source[line.span.start..line.span.end], "RUN a \\\n# no\n\n  bc d");

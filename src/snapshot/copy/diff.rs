@@ -4,9 +4,9 @@
 //! anybody, so no program hides what it did.  In a tree of hard links it says nothing (other trees link the same files),
 //! and nothing there is ever written in place.
 
-use super::Sharing;
-use super::merge::at;
+use super::merge::{Widened, at};
 use super::node::{Nodes, open_directory, set_metadata};
+use super::{Sharing, WorkTree};
 use crate::layer::make_whiteout;
 use crate::sys::overlay::OverlayForm;
 use crate::sys::{Root, read_directory};
@@ -111,12 +111,12 @@ impl Record {
 /// Writes the difference into `layer` and returns what is there now.
 pub(super) fn write(
     before: &Record,
-    root: &Root,
+    tree: &WorkTree,
     layer: &Root,
-    sharing: Sharing,
     form: OverlayForm,
     unchanged: &Unchanged,
 ) -> io::Result<Record> {
+    let (root, sharing) = (tree.root(), tree.sharing());
     let directory = open_directory(root.as_fd(), OsStr::new("."))?;
     let mut diff = Diff {
         before,
@@ -126,6 +126,7 @@ pub(super) fn write(
         sharing,
         form,
         unchanged,
+        widened: &tree.widened,
         made: HashSet::from([PathBuf::new()]),
         path: PathBuf::new(),
     };
@@ -141,6 +142,7 @@ struct Diff<'a> {
     sharing: Sharing,
     form: OverlayForm,
     unchanged: &'a Unchanged,
+    widened: &'a Widened,
     /// Directories that the layer has.
     made: HashSet<PathBuf>,
     path: PathBuf,
@@ -167,7 +169,11 @@ impl Diff<'_> {
         // What is in the layer has been written, so owner, mode and time stay as they are set now.
         if self.made.contains(&self.path) {
             let layer = self.layer_directory(&self.path.clone())?;
-            set_metadata(directory, &layer, &rustix::fs::fstat(directory)?)?;
+            let mut stat = rustix::fs::fstat(directory)?;
+            if let Some(mode) = self.widened.get(&self.path).filter(|mode| stat.st_mode & 0o077 == **mode & 0o077) {
+                stat.st_mode = stat.st_mode & !0o7777 | mode;
+            }
+            set_metadata(directory, &layer, &stat)?;
         }
         self.after.directories.insert(self.path.clone(), nodes);
         Ok(())
@@ -195,7 +201,8 @@ impl Diff<'_> {
     }
 
     fn is_same(&self, before: &Seen, now: &Seen) -> bool {
-        let ignores_change = self.sharing == Sharing::Linked || self.unchanged.contains(&self.path);
+        let is_link = self.sharing == Sharing::Linked && !now.is_directory();
+        let ignores_change = is_link || self.unchanged.contains(&self.path);
         before == now || (ignores_change && *before == Seen { changed: before.changed, ..*now })
     }
 

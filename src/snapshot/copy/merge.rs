@@ -4,9 +4,10 @@ use super::Sharing;
 use super::node::{Nodes, open_directory, set_metadata};
 use crate::layer::is_whiteout;
 use crate::sys::overlay::OverlayForm;
-use crate::sys::{Root, read_directory, read_xattr, remove_tree};
+use crate::sys::{Root, owner, read_directory, read_xattr, remove_tree};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,19 +17,34 @@ use std::path::{Path, PathBuf};
 const DEPTH_LIMIT: usize = 400;
 
 /// Merges `layer` into `target`.
-pub(super) fn apply(layer: &Root, target: &Root, sharing: Sharing, form: OverlayForm) -> io::Result<()> {
+///
+/// `widened` takes the directories that got more permissions than they have in the layer, with the mode they have there.
+pub(super) fn apply(
+    layer: &Root,
+    target: &Root,
+    sharing: Sharing,
+    form: OverlayForm,
+    widened: &mut Widened,
+) -> io::Result<()> {
     let from = open_directory(layer.as_fd(), OsStr::new("."))?;
     let to = open_directory(target.as_fd(), OsStr::new("."))?;
-    let mut merge = Merge { nodes: Nodes::new(target, sharing), form, path: PathBuf::new(), depth: 0 };
+    let mut merge = Merge { nodes: Nodes::new(target, sharing), form, widened, path: PathBuf::new(), depth: 0 };
     if merge.is_opaque(&from)? {
         clear(&to)?;
     }
     merge.directory(&from, &to)
 }
 
+/// Modes of directories, by their path below the root.
+pub(super) type Widened = HashMap<PathBuf, u32>;
+
+/// What an owner without privileges needs of a directory to make entries in it.
+const OWNER_BITS: u32 = 0o700;
+
 struct Merge<'a> {
     nodes: Nodes<'a>,
     form: OverlayForm,
+    widened: &'a mut Widened,
     path: PathBuf,
     depth: usize,
 }
@@ -46,7 +62,16 @@ impl Merge<'_> {
             self.path.pop();
         }
         self.depth -= 1;
-        set_metadata(from, to, &rustix::fs::fstat(from)?)
+        let stat = rustix::fs::fstat(from)?;
+        set_metadata(from, to, &stat)?;
+        let mode = stat.st_mode & 0o7777;
+        if mode & OWNER_BITS != OWNER_BITS && owner::is_aside() {
+            rustix::fs::fchmod(to, Mode::from_raw_mode(mode | OWNER_BITS))?;
+            self.widened.insert(self.path.clone(), mode);
+        } else {
+            self.widened.remove(&self.path);
+        }
+        Ok(())
     }
 
     fn entry(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
@@ -75,8 +100,8 @@ impl Merge<'_> {
             rustix::fs::mkdirat(to, name, Mode::RWXU)?;
         }
         let directory = open_directory(to, name)?;
-        // Its final mode comes when all is in it; an owner without privileges must be able to write to it until then.
-        rustix::fs::fchmod(&directory, Mode::RWXU)?;
+        // Its final mode comes when all is in it.
+        rustix::fs::fchmod(&directory, Mode::from_raw_mode(OWNER_BITS))?;
         Ok(directory)
     }
 

@@ -16,6 +16,7 @@ pub use diff::Unchanged;
 use crate::sys::Root;
 use crate::sys::overlay::OverlayForm;
 use diff::Record;
+use merge::Widened;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -37,6 +38,7 @@ pub struct WorkTree {
     root: Root,
     sharing: Sharing,
     record: Option<Record>,
+    widened: Widened,
 }
 
 impl WorkTree {
@@ -45,7 +47,7 @@ impl WorkTree {
         let path = directory.path().join("root");
         std::fs::create_dir(&path)?;
         let root = Root::open(&path)?;
-        Ok(WorkTree { directory, root, sharing, record: None })
+        Ok(WorkTree { directory, root, sharing, record: None, widened: Widened::new() })
     }
 
     /// Returns the root of the merged tree.
@@ -66,7 +68,7 @@ impl WorkTree {
     /// Puts the tree of a layer on top of what is there.
     pub fn apply(&mut self, layer: &Path, form: OverlayForm) -> io::Result<()> {
         self.record = None;
-        merge::apply(&Root::open(layer)?, &self.root, self.sharing, form)
+        merge::apply(&Root::open(layer)?, &self.root, self.sharing, form, &mut self.widened)
     }
 
     /// Notes what is there before a step, unless the step before has left that.
@@ -86,7 +88,7 @@ impl WorkTree {
     /// Writes what has changed since [`WorkTree::begin`] into an empty directory, in overlay form.
     pub fn write_changes(&mut self, layer: &Root, form: OverlayForm, unchanged: &Unchanged) -> io::Result<()> {
         let before = self.record.take().unwrap_or_default();
-        self.record = Some(diff::write(&before, &self.root, layer, self.sharing, form, unchanged)?);
+        self.record = Some(diff::write(&before, self, layer, form, unchanged)?);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::Sharing;
 use crate::layer::CAPABILITY_XATTR;
 use crate::sys::bytes::DataPath;
 use crate::sys::{Root, chmod_at, owner, read_xattr};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -103,11 +103,13 @@ fn is_linked(result: rustix::io::Result<()>) -> io::Result<bool> {
 
 /// Gives a file or directory what another has: owner, mode, capabilities, time; in the order in which none undoes another.
 pub(super) fn set_metadata(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Result<()> {
-    let now = rustix::fs::fstat(to)?;
     if owner::is_aside() {
         owner::record(to, owner::recorded(from, stat)?.unwrap_or_default())?;
-    } else if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
-        rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    } else {
+        let now = rustix::fs::fstat(to)?;
+        if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
+            owner::set(to, stat.st_uid, stat.st_gid)?;
+        }
     }
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -118,17 +120,16 @@ pub(super) fn set_metadata(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Res
     Ok(rustix::fs::futimens(to, &modified(stat))?)
 }
 
-fn own_at(from: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> io::Result<()> {
+fn own_at(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> io::Result<()> {
     if owner::is_aside() {
-        let owner = owner::recorded_at(from, name, stat)?.unwrap_or_default();
-        return owner::set_at(directory, name, owner.uid, owner.gid);
+        let Some(wanted) = owner::recorded_at(from, name, stat)? else { return Ok(()) };
+        return owner::set_at(to, name, wanted.uid, wanted.gid);
     }
-    let now = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let now = rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (now.st_uid, now.st_gid) == (stat.st_uid, stat.st_gid) {
         return Ok(());
     }
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    Ok(rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+    owner::set_at(to, name, stat.st_uid, stat.st_gid)
 }
 
 fn modified(stat: &Stat) -> Timestamps {
