@@ -3,7 +3,7 @@
 use super::{IoContext, Store, StoreError};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The log of one step, written as the step writes.
@@ -31,7 +31,8 @@ impl Store {
         let directory = self.root().join("logs").join(build);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).during("make", &directory)?;
         let path = directory.join(format!("step-{step}.log"));
-        let file = File::create(&path).during("make", &path)?;
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).during("make", &path)?;
         Ok(LogFile { file, path })
     }
 }
