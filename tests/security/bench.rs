@@ -212,6 +212,19 @@ impl Bench {
         assert!(!mounts.contains(self.directory.path().to_str().unwrap()), "{mounts}");
     }
 
+    /// Makes everything the account's before a program is started by hand.
+    pub fn prepare(&self) {
+        self.hand_over();
+    }
+
+    /// Takes what is outside now for what must not change.
+    pub fn with_new_canary(mut self) -> Bench {
+        self.before.clear();
+        self.hand_over();
+        self.before = self.seen_outside();
+        self
+    }
+
     /// Gives everything to the account, what is outside too: nothing but the program protects it.
     fn hand_over(&self) {
         if !rustix::process::geteuid().is_root() || self.account.uid == 0 {
