@@ -2,6 +2,7 @@
 
 use super::{IoContext, StoreError};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What happens when the file is there already.
@@ -27,6 +28,11 @@ pub(super) fn write_atomically(root: &Path, path: &Path, content: &[u8], replace
             _ => Ok(()),
         },
     }
+}
+
+/// Makes a file, or empties it, that nobody else may read whatever the umask.
+pub(super) fn create(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Reads a file of at most `limit_bytes`; `None` if it is not there.

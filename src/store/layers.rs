@@ -8,6 +8,7 @@ use super::{IoContext, Store, StoreError, VERSION, file};
 use crate::image::Digest;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -151,7 +152,8 @@ impl Store {
         let source = pending.directory.path();
         let _ = std::fs::remove_dir_all(source.join("work"));
         let content = serde_json::to_vec(meta).unwrap_or_default();
-        std::fs::write(source.join("meta.json"), content).during("write", &source.join("meta.json"))?;
+        let meta = source.join("meta.json");
+        file::create(&meta).and_then(|mut file| file.write_all(&content)).during("write", &meta)?;
         match std::fs::rename(source, &target) {
             Ok(()) => {
                 let _ = pending.directory.keep();

@@ -1,9 +1,9 @@
 //! The full output of every RUN.
 
-use super::{IoContext, Store, StoreError};
+use super::{IoContext, Store, StoreError, file};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The log of one step, written as the step writes.
@@ -31,8 +31,7 @@ impl Store {
         let directory = self.root().join("logs").join(build);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).during("make", &directory)?;
         let path = directory.join(format!("step-{step}.log"));
-        let mut options = File::options();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).during("make", &path)?;
+        let file = file::create(&path).during("make", &path)?;
         Ok(LogFile { file, path })
     }
 }
