@@ -10,13 +10,13 @@ use super::remote::{Fetched, Page};
 use super::steps::Build;
 use super::workdir as directory;
 use crate::context::select::select_path;
-use crate::context::selection::Selection;
+use crate::context::selection::{Entry, EntryKind, Selection};
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
 use crate::layer::ArchiveOptions;
 use crate::plan::graph::{ContextId, CopyOp, CopySource, SourceRef, WorkdirOp};
 use crate::sys::Root;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Does a COPY or ADD.
 pub fn copy(
@@ -160,21 +160,37 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
+    write_tree(source, &select_tree(source, path)?, directory)
+}
+
+fn select_tree(source: &Root, path: &str) -> Result<Selection, Diagnostic> {
     let tree = Tree { root: source, ignore: None, keep_owner: true };
-    let selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
+    Ok(select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?.selection)
+}
+
+fn write_tree(source: &Root, selection: &Selection, directory: &Path) -> Result<(), Diagnostic> {
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
     let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
-    copy::apply(&selected.selection, source, &dest, &placement)
+    copy::apply(selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
-/// Copies a whole file system into a directory: `type=local`.
-pub fn export_tree(view: &View, directory: &Path) -> Result<(), Diagnostic> {
+/// Copies a whole file system into a directory, `type=local`, and returns the device nodes that were left out: in a directory
+/// of the user's, an image's `mem` or `sda` would open those of this machine.
+pub fn export_tree(view: &View, directory: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    copy_tree(&view.root, "/", directory)
+    let mut selection = select_tree(&view.root, "/")?;
+    let mut left_out = Vec::new();
+    for item in &mut selection.items {
+        let is_device =
+            |entry: &Entry| matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
+        left_out.extend(item.entries.extract_if(.., |entry| is_device(entry)).map(|entry| entry.path));
+    }
+    write_tree(&view.root, &selection, directory)?;
+    Ok(left_out)
 }

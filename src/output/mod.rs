@@ -189,7 +189,12 @@ impl Output<'_> {
     fn write_local(&self, written: &mut Written) -> Result<(), Diagnostic> {
         let dest = self.destination()?;
         let [image] = self.built.images.as_slice() else { return Err(one_platform_only("local")) };
-        export_tree(&view(self.session, &image.filesystem)?, &dest)?;
+        let left_out = export_tree(&view(self.session, &image.filesystem)?, &dest)?;
+        if let Some(first) = left_out.first() {
+            let message = format!("{} device nodes are left out of `{}`", left_out.len(), dest.display());
+            let warning = Diagnostic::warning(message).note(format!("the first is {first:?}"));
+            self.session.reporter().warn(warning.hint("an archive, `type=tar`, holds them"));
+        }
         written.summary.destinations.push(dest.display().to_string());
         Ok(())
     }
