@@ -61,7 +61,12 @@ fn can_run(account: &Account) -> bool {
         eprintln!("skipped: no static /bin/busybox");
         return false;
     }
-    let result = Bench::new(*account).build("FROM base\nRUN true\n", &[]);
+    let bench = Bench::new(*account);
+    if let Err(error) = bench.command(&["--help"]).output() {
+        eprintln!("skipped: {} cannot run the program: {error}", account.name);
+        return false;
+    }
+    let result = bench.build("FROM base\nRUN true\n", &[]);
     if result.code == EXIT_ISOLATION {
         eprintln!("skipped: RUN does not work for {}: {}", account.name, result.text);
         return false;
@@ -74,7 +79,6 @@ fn can_run(account: &Account) -> bool {
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
-    pub stdout: Vec<u8>,
     /// Standard error: progress and messages.
     pub text: String,
 }
@@ -278,9 +282,8 @@ fn look(path: &Path, seen: &mut BTreeMap<PathBuf, Seen>) {
 }
 
 fn wait(command: &mut Command) -> Outcome {
-    let stdout = tempfile::tempfile().unwrap();
     let stderr = tempfile::tempfile().unwrap();
-    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    command.stdout(Stdio::null()).stderr(stderr.try_clone().unwrap());
     let mut child = command.spawn().unwrap();
     let started = Instant::now();
     let status = loop {
@@ -295,7 +298,7 @@ fn wait(command: &mut Command) -> Outcome {
         std::thread::sleep(Duration::from_millis(10));
     };
     let text = String::from_utf8_lossy(&content(stderr)).into_owned();
-    Outcome { code: status.code().unwrap_or(-1), stdout: content(stdout), text }
+    Outcome { code: status.code().unwrap_or(-1), text }
 }
 
 fn content(mut file: fs::File) -> Vec<u8> {

@@ -178,7 +178,7 @@ impl Bench {
 #[test]
 fn a_context_that_is_a_hostile_tar_stays_inside() {
     everywhere(|bench| {
-        let dockerfile = "FROM base\nCOPY . /c\nRUN ! grep -r canary /c\n";
+        let dockerfile = "FROM base\nCOPY . /c\nRUN ! find /c -type f -exec grep -l canary {} \\; | grep .\n";
         let outside = bench.outside("");
         let attacks = [
             Tar::new().file("../x", b"evil").file("a/../../x", b"evil").file("/x", b"evil").file("./..//x", b"evil"),
@@ -195,12 +195,14 @@ fn a_context_that_is_a_hostile_tar_stays_inside() {
             Tar::new().entry(b'6', "pipe", "", 0o666, b""),
         ];
         for attack in attacks {
-            let mut tar = attack.file("Dockerfile", dockerfile.as_bytes()).end();
+            let tar = attack.file("Dockerfile", dockerfile.as_bytes()).end();
             bench.build_stream(&tar, &[]);
             // And as the archive of an ADD.
-            tar.truncate(tar.len());
             bench.write("a.tar", &tar);
-            bench.build("FROM base\nADD a.tar /a/\nADD a.tar /\nRUN ! grep -r canary /a\n", &["--no-cache"]);
+            bench.build(
+                "FROM base\nADD a.tar /a/\nADD a.tar /\nRUN ! find /a -type f -exec grep -l canary {} \\; | grep .\n",
+                &["--no-cache"],
+            );
         }
         for trap in [
             Tar::new().symlink("Dockerfile", &format!("{outside}/file")),

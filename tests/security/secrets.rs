@@ -105,13 +105,34 @@ fn proxies_with_passwords_leave_no_trace() {
 }
 
 #[test]
-fn an_argument_that_no_step_uses_leaves_no_trace() {
+fn an_argument_that_no_stage_declares_leaves_no_trace() {
     everywhere(|bench| {
         bench.write("f", "x");
         let argument = format!("--build-arg=TOKEN={SENTINEL}");
-        let result = bench.build("ARG TOKEN\nFROM base\nARG TOKEN\nCOPY f /f\n", &[&argument, "--explain"]);
+        let result =
+            bench.build("ARG TOKEN\nFROM base\nCOPY f /f\nRUN test -z \"$TOKEN\"\n", &[&argument, "--explain"]);
         assert!(!result.succeeded().text.contains(SENTINEL));
         assert_clean(&bench);
+    });
+}
+
+#[test]
+fn a_declared_argument_is_in_the_history_alone_and_there_is_a_warning() {
+    everywhere(|bench| {
+        bench.write("f", "x");
+        let argument = format!("--build-arg=TOKEN={SENTINEL}");
+        let text = "FROM base\nARG TOKEN\nCOPY f /f\nRUN test -n \"$TOKEN\"\n";
+        for _ in 0..2 {
+            let result = bench.build(text, &[&argument, "--explain"]).succeeded();
+            assert!(
+                result.text.contains("SecretsUsedInArgOrEnv") && !result.text.contains(SENTINEL),
+                "{}",
+                result.text
+            );
+        }
+        for name in ["records", "logs", "layers", "pulled", "contexts", "tmp"] {
+            assert_no_sentinel(&bench.path("store").join(name));
+        }
     });
 }
 
