@@ -316,3 +316,25 @@ pub fn everywhere(attack: impl Fn(Bench)) {
         attack(Bench::new(*account));
     }
 }
+
+#[test]
+fn the_canary_notices_every_change() {
+    let changes: [fn(&Path); 6] = [
+        |outside| fs::write(outside.join("inner/file"), "canary of the canarY").unwrap(),
+        |outside| fs::write(outside.join("new"), "").unwrap(),
+        |outside| fs::remove_dir(outside.join("closed")).unwrap(),
+        |outside| fs::set_permissions(outside.join("inner"), fs::Permissions::from_mode(0o777)).unwrap(),
+        |outside| fs::write(outside.join("../elsewhere/f"), "").unwrap(),
+        |outside| {
+            fs::remove_file(outside.join("link")).unwrap();
+            symlink("inner", outside.join("link")).unwrap();
+        },
+    ];
+    for change in changes {
+        let bench = Bench::new(any_account());
+        bench.assert_outside_is_untouched();
+        change(&bench.path("outside"));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.assert_outside_is_untouched()));
+        assert!(result.is_err());
+    }
+}

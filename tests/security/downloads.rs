@@ -148,11 +148,9 @@ fn bytes_that_are_not_their_digest_are_refused_and_not_kept() {
         let bench = Bench::new(any_account());
         let path = name.clone();
         let server = registry(&image, move |request| request.path.ends_with(&path).then(|| lie.clone()));
-        for _ in 0..2 {
-            let result = pull(&bench, &server);
-            assert!((1..5).contains(&result.code), "{what}: {}", result.text);
-            assert!(!bench.path("store/oci/blobs/sha256").join(&name[7..]).exists(), "{what}");
-        }
+        let result = pull(&bench, &server);
+        assert!((1..5).contains(&result.code), "{what}: {}", result.text);
+        assert!(!bench.path("store/oci/blobs/sha256").join(&name[7..]).exists(), "{what}");
     }
     for path in ["/manifests/", "config"] {
         let config = digest(&image.config_bytes());

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Returns what others may do to, outside of unpacked layers and caches, whose modes are those of the image.
@@ -51,7 +51,7 @@ fn a_store_is_its_users_alone_whatever_the_umask() {
 
 /// Has something done in the child before the program starts.
 #[allow(unsafe_code)]
-fn set_before(command: &mut std::process::Command, set: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) {
+fn set_before(command: &mut Command, set: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) {
     // SAFETY: umask(2) alone is called, which is safe after a fork.
     unsafe { command.pre_exec(set) };
 }
@@ -130,4 +130,27 @@ fn two_builds_at_once_do_not_disturb_one_another() {
         }
         bench.assert_outside_is_untouched();
     });
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_no_mount() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: a small disk needs root");
+        return;
+    }
+    let bench = Bench::new(any_account());
+    bench.write("big", vec![7; 24 << 20]);
+    bench.write("Dockerfile", "FROM base\nCOPY big /big\n");
+    fs::create_dir(bench.path("store")).unwrap();
+    let context = bench.text("context");
+    let inner = bench.command(&["--progress=plain", &context]);
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=12m,mode=700 none \"$COOPER_ROOT\" && exec \"$0\" \"$@\"";
+    command.args(["-m", "sh", "-c", script]).arg(inner.get_program()).args(inner.get_args());
+    command.env("COOPER_ROOT", bench.path("store")).current_dir(bench.path("elsewhere"));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("No space left"), "{text}");
+    bench.assert_outside_is_untouched();
 }
