@@ -63,6 +63,15 @@ pub struct Place {
     pub span: Span,
 }
 
+/// A change of a text that mends what a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced, in the source of the finding's place.
+    pub span: Span,
+    /// What takes its place.
+    pub text: String,
+}
+
 /// The exit code of the program, by class of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -107,6 +116,8 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What the user can do, an action each.
     pub hints: Vec<String>,
+    /// What would mend it and change nothing else, for lint findings.
+    pub fix: Vec<Edit>,
 }
 
 impl Diagnostic {
@@ -121,6 +132,7 @@ impl Diagnostic {
             label: String::new(),
             notes: Vec::new(),
             hints: Vec::new(),
+            fix: Vec::new(),
         }
     }
 
@@ -197,13 +209,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// Damerau-Levenshtein distance with adjacent transpositions, in characters.
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
-    }
+    let mut rows: Vec<Vec<usize>> = (0..=a.len()).map(|i| (i..=i + b.len()).collect()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let substitution = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);

@@ -6,7 +6,7 @@
 //! | row | modules |
 //! |---|---|
 //! | 7 | [`cli`], [`progress`] and the binary |
-//! | 6 | [`output`] |
+//! | 6 | [`output`], [`catalog`] |
 //! | 5 | [`exec`] |
 //! | 4 | [`sandbox`], [`snapshot`], [`registry`], [`context`] |
 //! | 3 | [`store`], [`layer`], [`transport`] |
@@ -14,6 +14,7 @@
 //! | 1 | [`dockerfile`], [`image`] |
 //! | 0 | [`event`], [`diag`], [`sys`] |
 
+pub mod catalog;
 pub mod cli;
 pub mod context;
 pub mod diag;

@@ -137,6 +137,7 @@ fn run(runner: &Runner, entered: &Entered, directory: &Path, argv: &[&str], is_t
     let mounted = snapshot::mount(&[lower], &upper, &work, entered.overlay_form).unwrap();
     let spec = RunSpec {
         root: &mounted.root,
+        aside: None,
         argv: argv.iter().map(Into::into).collect(),
         env: vec![("PATH".into(), "/bin".into())],
         cwd: "/".into(),

@@ -64,6 +64,7 @@ impl Bench {
     ) -> Result<(ExitStatus, String), RunError> {
         let root = self.mount();
         let mut spec = RunSpec {
+            aside: None,
             root: &root,
             argv: ["/bin/sh", "-c", script].map(OsString::from).to_vec(),
             env: vec![("PATH".into(), "/bin".into())],
@@ -222,6 +223,19 @@ fn stubs_of_mount_points_are_removed_and_times_kept() {
     // What the step puts beside a stub stays.
     bench.run("echo x > /run/secrets/b", |spec| spec.mounts = vec![secret("/run/secrets/a")]).unwrap();
     assert_eq!(bench.layer(), ["dev", "etc", "proc", "run", "run/secrets", "run/secrets/b", "sys"]);
+}
+
+#[test]
+fn a_kernel_directory_made_for_a_mount_point_goes_with_it() {
+    let Some(bench) = Bench::new() else { return };
+    let (status, output) = bench
+        .run("cat /dev/pipes/EOF", |spec| {
+            let target = "/dev/pipes/EOF".into();
+            spec.mounts = vec![MountSpec::File { target, content: b"script".to_vec(), mode: 0o755, uid: 0, gid: 0 }];
+        })
+        .unwrap();
+    assert_eq!((status, output.as_str()), (ExitStatus::Code(0), "script"));
+    assert_eq!(bench.layer(), ["etc", "proc", "sys"]);
 }
 
 #[test]

@@ -1,18 +1,13 @@
 //! `cooper save` and `cooper load`: images as files.
 
-use super::diagnostic::clean;
-use std::path::PathBuf;
-
-/// What `save` writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ArchiveFormat {
-    /// A tar that `docker load` and `podman load` read.
-    DockerArchive,
-    /// An OCI layout in a tar.
-    OciArchive,
-    /// An OCI layout as a directory.
-    OciDir,
-}
+use super::diagnostic::{Style, clean};
+use super::stored;
+use crate::catalog::{self, ArchiveFormat, Loaded, StoredImage, find};
+use crate::diag::{Diagnostic, Exit};
+use crate::image::Reference;
+use crate::store::Store;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 /// Writes images to a file or a directory
 #[derive(Debug, clap::Args)]
@@ -42,22 +37,51 @@ pub struct LoadArgs {
     pub quiet: bool,
 }
 
-/// Returns a line for each image read, by name or else by digest, in docker's words.
-pub fn format_loaded(images: &[(Option<String>, String)]) -> String {
-    let line = |(name, digest): &(Option<String>, String)| match name {
-        Some(name) => format!("Loaded image: {}\n", clean(name)),
-        None => format!("Loaded image ID: {}\n", clean(digest)),
+/// Runs `save`.
+pub fn save(args: &SaveArgs, store: &Store, style: Style) -> Result<(), Diagnostic> {
+    let dest = match &args.output {
+        Some(path) => path.clone(),
+        None if args.format.is_directory() => {
+            return Err(
+                Diagnostic::error(Exit::Usage, "a directory needs a name").hint("give one with `--output PATH`")
+            );
+        }
+        None if std::io::stdout().is_terminal() => {
+            return Err(Diagnostic::error(Exit::Usage, "an image is not written to a terminal")
+                .hint("give a file with `--output PATH`, or redirect standard output"));
+        }
+        None => PathBuf::from("-"),
     };
-    images.iter().map(line).collect()
+    let read = |text: &String| {
+        let found = find(store, text)?;
+        Ok((found.name, StoredImage::read(store, &found.descriptor)?))
+    };
+    let images = args.images.iter().map(read).collect::<Result<Vec<_>, Diagnostic>>()?;
+    // Who writes to a pipe wants no news, unless they look at them.
+    let quiet = dest == Path::new("-") && !style.terminal;
+    stored::with_progress(store, quiet, style, |transfer| catalog::save(transfer, &images, args.format, &dest))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_are_told_by_name_or_digest() {
-        let images = [(Some("app:1".to_owned()), "sha256:00".to_owned()), (None, "sha256:11".to_owned())];
-        assert_eq!(format_loaded(&images), "Loaded image: app:1\nLoaded image ID: sha256:11\n");
+/// Runs `load`.
+pub fn load(args: &LoadArgs, store: &Store, out: &mut dyn Write) -> Result<(), Diagnostic> {
+    if args.input.is_none() && std::io::stdin().is_terminal() {
+        return Err(Diagnostic::error(Exit::Usage, "an archive is not read from a terminal")
+            .hint("give a file with `--input PATH`, or redirect standard input"));
     }
+    let images = catalog::load(store, args.input.as_deref().filter(|path| *path != Path::new("-")))?;
+    if args.quiet { Ok(()) } else { stored::print(out, &format_loaded(&images)) }
+}
+
+/// Returns a line for each image read, by name or else by id, in docker's words.
+pub fn format_loaded(images: &[Loaded]) -> String {
+    let mut text = String::new();
+    for image in images {
+        for name in image.names.iter().map(Reference::familiar) {
+            text.push_str(&format!("Loaded image: {}\n", clean(&name)));
+        }
+        if image.names.is_empty() {
+            text.push_str(&format!("Loaded image ID: {}\n", image.id));
+        }
+    }
+    text
 }

@@ -1,15 +1,23 @@
 //! `cooper doctor`: what this machine allows, which way of isolating RUN is taken, and what would lift it.
 
 use super::diagnostic::clean;
-use super::table::{Format, table};
+use super::stored;
+use super::table::{Format, list, table};
 use crate::diag::{Diagnostic, Exit};
+use crate::exec::store_failure;
+use crate::registry::{CredentialStore, Registries};
+use crate::sandbox::{Probe, Rung, enter, probe};
+use crate::snapshot::overlay_works;
+use crate::store::Store;
 use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Says how RUN is isolated on this machine, and what would make it better
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
-    /// How the findings are printed
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    /// How the findings are printed: `table` or `json`
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub format: Format,
 }
 
@@ -39,11 +47,79 @@ pub struct DoctorReport {
     pub facts: Vec<(String, String)>,
 }
 
+/// Programs that are not needed, and what each is for where it is there.
+const PROGRAMS: [&str; 5] = ["newuidmap", "newgidmap", "pasta", "slirp4netns", "git"];
+
+/// Runs the command.  Must be called before any thread is started.
+pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Diagnostic> {
+    let probe = probe();
+    // Who the user is decides where the store is; in a user namespace everyone looks like root.
+    let root = Store::default_root(rustix::process::geteuid().is_root()).map_err(store_failure)?;
+    let (chosen, _) = probe.choose(None).map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
+    let rungs = Rung::ALL.into_iter().zip(1..).map(|(rung, number)| rung_report(&probe, rung, number)).collect();
+    let mut facts = vec![("store".to_owned(), root.display().to_string())];
+    let entered = enter(&probe, chosen);
+    let can_run = match &entered {
+        Ok(entered) => entered.can_run.clone().map_err(|wall| (wall.what, wall.mend)),
+        Err(error) => Err((error.to_string(), error.hint().unwrap_or_default().to_owned())),
+    };
+    facts.push(("overlay".to_owned(), overlay(&root, probe.overlay_form(chosen))));
+    facts.extend(PROGRAMS.map(|name| (name.to_owned(), program(name))));
+    facts.push(("registries".to_owned(), paths(&Registries::files())));
+    let credentials = CredentialStore::from_environment();
+    let files: Vec<PathBuf> = credentials.files().into_iter().map(Path::to_owned).collect();
+    facts.push(("credentials".to_owned(), paths(&files)));
+    let chosen = Rung::ALL.iter().zip(1..).find(|(rung, _)| **rung == chosen).map(|(_, number)| number);
+    stored::print(out, &format(args, &DoctorReport { chosen, rungs, facts })?)?;
+    can_run.map_err(|(what, mend)| {
+        let diagnostic = Diagnostic::error(Exit::Isolation, format!("RUN does not work here: {what}"));
+        if mend.is_empty() { diagnostic } else { diagnostic.hint(mend) }
+    })
+}
+
+fn rung_report(probe: &Probe, rung: Rung, number: u8) -> RungReport {
+    let (works, reason, mend) = match probe.allows(rung) {
+        Ok(()) => (true, description(rung).to_owned(), None),
+        Err(wall) => (false, wall.what, Some(wall.mend).filter(|mend| !mend.is_empty())),
+    };
+    RungReport { rung: number, name: rung.name().to_owned(), works, reason, mend }
+}
+
+fn description(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Root => "namespaces and mounts of root",
+        Rung::Rootless => "a user namespace with subordinate ids",
+        Rung::SingleId => "a user namespace with one id",
+        Rung::Chroot => "chroot, without namespaces",
+        Rung::None => "everything but RUN",
+    }
+}
+
+fn overlay(root: &Path, form: crate::sys::overlay::OverlayForm) -> String {
+    let works = Store::open(root).map_err(|error| error.to_string()).and_then(|store| {
+        let scratch = store.temporary().map_err(|error| error.to_string())?;
+        overlay_works(scratch.path(), form).map_err(|error| error.to_string())
+    });
+    works.map_or_else(|reason| format!("no: {reason}"), |()| "works on the store".to_owned())
+}
+
+fn program(name: &str) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.map_or_else(|| "not found".to_owned(), |path| path.display().to_string())
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "none".to_owned(),
+        paths => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// Returns the findings as asked for.
 pub fn format(args: &DoctorArgs, report: &DoctorReport) -> Result<String, Diagnostic> {
-    if args.format == Format::Json {
-        let json = serde_json::to_string(report).map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?;
-        return Ok(json + "\n");
+    if args.format != Format::Table {
+        return list(&args.format, std::slice::from_ref(report), String::new);
     }
     let rows: Vec<[String; 4]> = report
         .rungs

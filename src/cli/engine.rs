@@ -5,6 +5,7 @@ use crate::event::{Event, Reporter};
 use crate::exec::request::{BuildRequest, BuildResult};
 use crate::exec::{self, Session, store_failure};
 use crate::output;
+use crate::plan::inspect::Inspected;
 use crate::sandbox::{Cancel, Entered, IsolationError, enter, probe};
 use crate::store::Store;
 use crate::sys::interrupt;
@@ -31,19 +32,47 @@ impl Engine {
         Ok(Engine { entered, reason, store, started })
     }
 
+    /// Opens the store.
+    pub fn store(&self) -> Result<Store, Diagnostic> {
+        Store::open(&self.store).map_err(store_failure)
+    }
+
     /// Builds what is asked for and writes it where it is asked for.
     pub fn build(&self, request: &BuildRequest, reporter: &Reporter) -> Result<BuildResult, Diagnostic> {
         reporter.notice(format!("isolation: {} ({})", self.entered.rung, self.reason));
-        let store = Store::open(&self.store).map_err(store_failure)?;
+        output::check(request)?;
+        let store = self.store()?;
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);
-        let session = Session::new(store, self.entered.overlay_form, reporter.clone(), cancel);
+        let session = Session::new(store, self.entered.clone(), reporter.clone(), cancel);
         let built = exec::build(&session, request)?;
         let mut written = output::write(&session, request, &built)?;
         written.summary.elapsed = self.started.elapsed();
         reporter.send(Event::Summary(written.summary));
         Ok(BuildResult { digest: written.image_id })
+    }
+}
+
+/// Opens the store without moving anywhere: blobs and names are the user's own files, layers are not.
+pub fn users_store() -> Result<Store, Diagnostic> {
+    let root = Store::default_root(rustix::process::geteuid().is_root()).map_err(store_failure)?;
+    Store::open(&root).map_err(store_failure)
+}
+
+impl Engine {
+    /// Says what can be said of a build without doing it.
+    pub fn inspect(
+        &self,
+        request: &BuildRequest,
+        all_stages: bool,
+        reporter: &Reporter,
+    ) -> Result<Inspected, Diagnostic> {
+        let store = self.store()?;
+        let cancel = Cancel::new()
+            .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
+        let session = Session::new(store, self.entered.clone(), reporter.clone(), cancel);
+        exec::inspect(&session, request, all_stages)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod build;
 mod completion;
+pub mod context;
 pub mod diagnostic;
 pub mod disk;
 pub mod doctor;
@@ -12,9 +13,12 @@ mod engine;
 pub mod history;
 pub mod images;
 pub mod inspect;
+pub mod lint;
 pub mod names;
 mod panic;
+pub mod stored;
 pub mod table;
+pub mod template;
 
 use crate::diag::{Diagnostic, Exit};
 use crate::sys::interrupt;
@@ -43,7 +47,22 @@ struct Cooper {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::BuildArgs>),
+    Images(images::ImagesArgs),
+    Inspect(inspect::InspectArgs),
+    History(history::HistoryArgs),
+    Tag(names::TagArgs),
+    Rmi(names::RmiArgs),
+    Pull(names::PullArgs),
+    Push(names::PushArgs),
+    Save(archive::SaveArgs),
+    Load(archive::LoadArgs),
+    Du(disk::DuArgs),
+    Prune(disk::PruneArgs),
+    Store(disk::StoreArgs),
+    Doctor(doctor::DoctorArgs),
     Completion(completion::CompletionArgs),
+    Context(context::ContextArgs),
+    Lint(lint::LintArgs),
 }
 
 /// Runs the program and returns its exit code; `args` begin with the program's name.
@@ -62,7 +81,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(&matches, style) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(_) if interrupt::requested() => {
             eprintln!("interrupted");
             ExitCode::from(interrupt::EXIT_CODE)
@@ -85,7 +104,7 @@ fn command() -> clap::Command {
     documented_command().mut_subcommand("build", |build| build::refused::add(build).args_override_self(true))
 }
 
-fn run(matches: &clap::ArgMatches, style: Style) -> Result<(), Diagnostic> {
+fn run(matches: &clap::ArgMatches, style: Style) -> Result<ExitCode, Diagnostic> {
     if let Some(matches) = matches.subcommand_matches("build") {
         build::refused::check(matches)?;
     }
@@ -96,10 +115,37 @@ fn run(matches: &clap::ArgMatches, style: Style) -> Result<(), Diagnostic> {
         Command::Build(args) => {
             // Before the first thread: the whole program moves into its namespaces.
             let engine = engine::Engine::enter(args.isolation.as_deref())?;
-            build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)
+            if let Some(question) = args.call().question {
+                let inspect = |request: &_, all_stages, reporter: &_| engine.inspect(request, all_stages, reporter);
+                return build::answer(*args, question, inspect, style, &mut out);
+            }
+            build::run(*args, |request, reporter| engine.build(&request, reporter), style, &mut out)?;
         }
-        Command::Completion(args) => completion::run(&args, &mut out),
+        Command::Images(args) => images::run(&args, &engine::users_store()?, &mut out)?,
+        Command::Inspect(args) => inspect::run(&args, &engine::users_store()?, &mut out)?,
+        Command::History(args) => history::run(&args, &engine::users_store()?, &mut out)?,
+        Command::Tag(args) => names::tag(&args, &engine::users_store()?)?,
+        Command::Rmi(args) => names::rmi(&args, &engine::users_store()?, &mut out)?,
+        Command::Pull(args) => names::pull(&args, &engine::users_store()?, style, &mut out)?,
+        Command::Push(args) => names::push(&args, &engine::users_store()?, style, &mut out)?,
+        Command::Save(args) => {
+            // The archive goes there, past this lock.
+            drop(out);
+            archive::save(&args, &engine::users_store()?, style)?;
+        }
+        Command::Load(args) => archive::load(&args, &engine::users_store()?, &mut out)?,
+        // What touches layers goes where their owners exist, before the first thread.
+        Command::Du(args) => disk::du(&args, &engine::Engine::enter(None)?.store()?, &mut out)?,
+        Command::Prune(args) => disk::prune(&args, &engine::Engine::enter(None)?.store()?, &mut out)?,
+        Command::Store(disk::StoreArgs { command: disk::StoreCommand::Check(args) }) => {
+            disk::check(&args, &engine::Engine::enter(None)?.store()?, &mut out)?;
+        }
+        Command::Doctor(args) => doctor::run(&args, &mut out)?,
+        Command::Completion(args) => completion::run(&args, &mut out)?,
+        Command::Context(args) => context::run(&args, &mut out)?,
+        Command::Lint(args) => return lint::run(&args, style, &mut out),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Puts `build` behind the program's name if it is called by that name.

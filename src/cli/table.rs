@@ -1,18 +1,52 @@
 //! Tables and times as the commands of the store print them.
 
+use super::template::Template;
 use crate::diag::{Diagnostic, Exit};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 use std::fmt::Write;
+use std::str::FromStr;
 
 /// How a list is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Format {
     /// Columns.
     #[default]
     Table,
     /// One JSON object a line.
     Json,
+    /// A line of one's own for each.
+    Template(Template),
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Format, String> {
+        match text {
+            "table" => Ok(Format::Table),
+            "json" => Ok(Format::Json),
+            _ if text.contains("{{") => text.parse().map(Format::Template),
+            _ => Err("it is one of `table`, `json`, or a template such as `{{.ID}}`".to_owned()),
+        }
+    }
+}
+
+/// Returns a list in a format other than the table, which `table` makes.
+pub fn list<T: Serialize>(format: &Format, rows: &[T], table: impl FnOnce() -> String) -> Result<String, Diagnostic> {
+    match format {
+        Format::Table => Ok(table()),
+        Format::Json => json_lines(rows),
+        Format::Template(template) => {
+            let mut text = String::new();
+            for row in rows {
+                let value = serde_json::to_value(row).map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?;
+                text.push_str(&template.apply(&value)?);
+                text.push('\n');
+            }
+            Ok(text)
+        }
+    }
 }
 
 /// Returns columns, three spaces apart, as wide as their widest cell; control characters are escaped.

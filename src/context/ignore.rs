@@ -40,6 +40,12 @@ pub struct Verdict {
     pub negated: bool,
 }
 
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{} `{}`", self.file, self.line, self.pattern)
+    }
+}
+
 /// A pattern of `--exclude` that is not well formed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid pattern `{pattern}`: {reason}")]
@@ -125,6 +131,21 @@ impl IgnoreRules {
                 is_ignored
             }
         })
+    }
+
+    /// Returns the rule that takes a source of a COPY out, where that is certain from the text of the rules alone.
+    ///
+    /// Says nothing of rules with exceptions: what is below an ignored directory may be in again.  The root is only
+    /// out if a rule ignores everything.
+    pub fn certainly_ignored(&self, source: &str) -> Option<Verdict> {
+        let is_everything = |pattern: &Pattern| matches!(pattern.display().as_str(), "*" | "**" | "**/*");
+        let is_root = matches!(source, "." | "/");
+        if self.has_exceptions || (is_root && !self.patterns.iter().any(is_everything)) {
+            return None;
+        }
+        let pattern =
+            self.patterns.iter().rfind(|pattern| prefixes(source.as_bytes()).any(|prefix| pattern.matches(prefix)))?;
+        Some(Verdict { file: self.name.clone(), line: pattern.line, pattern: pattern.display(), negated: false })
     }
 
     /// Returns the rule that decided about a path on a walk; `None` when none matched.

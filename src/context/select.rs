@@ -94,7 +94,7 @@ impl SelectError {
         let SelectError::Missing { pattern, missing } = self else {
             return Diagnostic::from_error(Exit::Step, self);
         };
-        let diagnostic = Diagnostic::error(Exit::Step, format!("{pattern:?}: not found"));
+        let diagnostic = Diagnostic::error(Exit::Usage, format!("{pattern:?}: not found"));
         match (&missing.exists_but_ignored_by, &missing.nearest) {
             (Some(verdict), _) => diagnostic.label(excluded_by(verdict)).hint(format!(
                 "add `!{}` after line {} of `{}`, or remove the pattern",

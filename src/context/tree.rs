@@ -3,7 +3,8 @@
 use super::ignore::{DirectoryState, IgnoreRules};
 use super::selection::{Entry, EntryKind};
 use crate::sys::Root;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use crate::sys::owner::{self, Device, Owner};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, makedev};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
@@ -54,19 +55,41 @@ impl FileStamp {
 
 impl Tree<'_> {
     /// Makes the entry of a node that was just statted.
-    pub(super) fn entry(&self, path: PathBuf, stat: &Stat, kind: EntryKind) -> Entry {
+    ///
+    /// `recorded` returns what is kept aside of it, where the file system cannot hold owners; not asked for where owners
+    /// do not count.
+    pub(super) fn entry(
+        &self,
+        path: PathBuf,
+        stat: &Stat,
+        kind: EntryKind,
+        recorded: impl FnOnce() -> io::Result<Option<Owner>>,
+    ) -> io::Result<Entry> {
+        let recorded = if self.keep_owner && owner::is_aside() { Some(recorded()?.unwrap_or_default()) } else { None };
+        let (uid, gid) = match recorded {
+            Some(owner) => (owner.uid, owner.gid),
+            None if self.keep_owner => (stat.st_uid, stat.st_gid),
+            None => (0, 0),
+        };
+        let kind = match recorded.and_then(|owner| owner.device) {
+            Some(Device { is_block, major, minor }) => {
+                let rdev = makedev(major, minor);
+                if is_block { EntryKind::BlockDevice { rdev } } else { EntryKind::CharDevice { rdev } }
+            }
+            None => kind,
+        };
         let stamp = FileStamp::of(stat);
         let is_shared = !matches!(kind, EntryKind::Directory) && stat.st_nlink > 1;
-        Entry {
+        Ok(Entry {
             path,
             kind,
             mode: stat.st_mode & 0o7777,
-            uid: if self.keep_owner { stat.st_uid } else { 0 },
-            gid: if self.keep_owner { stat.st_gid } else { 0 },
+            uid,
+            gid,
             mtime_seconds: stamp.mtime.0,
             mtime_nanoseconds: stamp.mtime.1,
             inode: is_shared.then_some((stamp.device, stamp.inode)),
-        }
+        })
     }
 
     /// Returns the ignore state of a path relative to the root.

@@ -10,4 +10,4 @@ pub mod lint;
 pub mod mount;
 mod parse;
 
-pub use parse::{MAX_DOCKERFILE_BYTES, MAX_INSTRUCTIONS, Parsed, parse, parse_trigger};
+pub use parse::{MAX_DOCKERFILE_BYTES, MAX_INSTRUCTIONS, Parsed, parse, parse_checked, parse_trigger};

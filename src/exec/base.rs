@@ -4,11 +4,10 @@
 //! decompressed ones are digested and unpacked.
 
 use super::facts::{ORIGIN_LAYOUT, ORIGIN_STORE};
-use super::filesystem::chain_ids;
 use super::session::{Session, store_failure};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
-use crate::image::{Descriptor, Digest, Reference, Sha256Reader};
+use crate::image::{Descriptor, Digest, Reference, Sha256Reader, chain_ids};
 use crate::layer;
 use crate::plan::graph::ImageFacts;
 use crate::store::{HeldLayer, LayerId, LayerMeta, PendingLayer, Snapshot};
@@ -134,7 +133,9 @@ fn seal_in_order(session: &Session, layers: Vec<Layer>, ids: &[LayerId]) -> Resu
                     Diagnostic::error(Exit::Step, format!("cannot finish layer {}", id.as_str()))
                         .note(error.to_string())
                 })?;
-                session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?
+                let held = session.store().seal_layer(pending, Some(id.clone()), &meta).map_err(store_failure)?;
+                session.store().measure_layer(&held).map_err(store_failure)?;
+                held
             }
         };
         snapshot.push(held);
@@ -226,7 +227,10 @@ fn open_blob(
     let path = session.store().blob_path(&descriptor.digest);
     let local = match facts.origin.strip_prefix(ORIGIN_LAYOUT) {
         Some(layout) => Some(Path::new(layout).join("blobs/sha256").join(descriptor.digest.hex())),
-        None => (path.exists() || facts.origin == ORIGIN_STORE).then_some(path),
+        None => {
+            let is_there = session.store().has_blob(&descriptor.digest, descriptor.size_bytes);
+            (is_there || facts.origin == ORIGIN_STORE).then_some(path)
+        }
     };
     if let Some(path) = local {
         let file = File::open(&path).map_err(|error| {
@@ -260,7 +264,7 @@ pub fn fetch_blob(
     descriptor: &Descriptor,
     task: &Task,
 ) -> Result<(), Diagnostic> {
-    if session.store().has_blob(&descriptor.digest) {
+    if session.store().has_blob(&descriptor.digest, descriptor.size_bytes) {
         return Ok(());
     }
     let failed = |error: io::Error| {

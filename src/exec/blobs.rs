@@ -100,7 +100,10 @@ pub fn finish_layer(session: &Session, layer: &HeldLayer, options: &LayerOptions
     if let Some(epoch) = options.clamp {
         encoding = format!("{encoding}-epoch-{epoch}");
     }
-    let known = meta.blobs.iter().find(|blob| blob.encoding == encoding && session.store().has_blob(&blob.digest));
+    let known = meta
+        .blobs
+        .iter()
+        .find(|blob| blob.encoding == encoding && session.store().has_blob(&blob.digest, blob.size_bytes));
     if let (Some(blob), Some(diff_id)) = (known, known.and_then(|blob| blob.diff_id)) {
         let descriptor = Descriptor::new(blob.media_type.clone(), blob.digest, blob.size_bytes);
         return Ok(FinishedLayer { descriptor, diff_id, created: Some(meta.created) });
@@ -127,7 +130,7 @@ fn write(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result
     let root = Root::open(&layer.tree()).map_err(|error| failed(&error))?;
     let file = session.store().blob_file().map_err(store_failure)?;
     let out = file.reopen().map_err(|error| failed(&error))?;
-    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp, ..Default::default() };
+    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp };
     let (blob, _) =
         crate::snapshot::upper::write_layer(&root, session.form(), out, options.compression, &write_options)
             .map_err(|error| failed(&error))?;

@@ -4,6 +4,7 @@
 //! `--pull` asks the registry again.
 
 use super::session::{Session, store_failure};
+use crate::context::ignore::IgnoreRules;
 use crate::diag::{Diagnostic, Exit};
 use crate::image::validate::{self, Document, ValidateError, document};
 use crate::image::{Descriptor, Digest, Index, Platform, Reference};
@@ -31,27 +32,34 @@ pub struct KnownImages<'a> {
     session: &'a Session,
     pull: bool,
     answers: HashMap<(String, Platform), Arc<ImageFacts>>,
+    ignore: Option<&'a IgnoreRules>,
 }
 
 impl<'a> KnownImages<'a> {
     /// `pull` asks registries even for what the store knows.
-    pub fn new(session: &'a Session, pull: bool) -> KnownImages<'a> {
-        KnownImages { session, pull, answers: HashMap::new() }
+    ///
+    /// `ignore` are the rules of the main context, for the lint rule about sources that they take out.
+    pub fn new(session: &'a Session, pull: bool, ignore: Option<&'a IgnoreRules>) -> KnownImages<'a> {
+        KnownImages { session, pull, answers: HashMap::new(), ignore }
     }
 
     fn reference(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
         let reference: Reference = text.parse().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
         if !self.pull
-            && let Some(facts) = self.from_store(&reference, platform)?
+            && let Some(facts) = self.in_store(&reference, platform)?
         {
             return Ok(facts);
         }
-        self.from_registry(&reference, platform)
+        self.in_registry(&reference, platform)
     }
 
-    fn from_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ImageFacts>, Diagnostic> {
+    fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ImageFacts>, Diagnostic> {
         let store = self.session.store();
-        if let Some(descriptor) = store.image(reference).map_err(store_failure)? {
+        // One that was pulled or built for another platform is not what is meant.
+        let fits = |image: &Descriptor| {
+            image.platform.as_ref().is_none_or(|own| platform.compatible().contains(&own.normalised()))
+        };
+        if let Some(descriptor) = store.image(reference).map_err(store_failure)?.filter(fits) {
             let blobs = StoreBlobs(self.session);
             return read_image(&blobs, &descriptor, platform, ORIGIN_STORE.into()).map(Some);
         }
@@ -61,7 +69,7 @@ impl<'a> KnownImages<'a> {
         Ok(read_image(&StoreBlobs(self.session), &pulled.manifest, platform, name).ok())
     }
 
-    fn from_registry(&self, reference: &Reference, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
+    fn in_registry(&self, reference: &Reference, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
         let task = self.session.reporter().start(format!("[internal] load metadata for {reference}"));
         let resolved = match self.session.client()?.resolve(reference, platform) {
             Ok(resolved) => resolved,
@@ -102,6 +110,10 @@ impl Facts for KnownImages<'_> {
         let facts = Arc::new(facts);
         self.answers.insert(key, facts.clone());
         Ok(facts)
+    }
+
+    fn ignored_by(&self, path: &str) -> Option<String> {
+        self.ignore?.certainly_ignored(path).map(|verdict| verdict.to_string())
     }
 }
 

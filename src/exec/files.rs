@@ -9,7 +9,8 @@ use super::owner::{parse_chown, parse_user};
 use super::remote::{Fetched, Page};
 use super::steps::Build;
 use super::workdir as directory;
-use crate::context::select::select_path;
+use crate::context::ignore::IgnoreRules;
+use crate::context::select::{SelectOptions, select, select_path};
 use crate::context::selection::{Entry, EntryKind, Selection};
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
@@ -28,7 +29,8 @@ pub fn copy(
     let session = build.session;
     // A linked layer does not look at what it will lie on.
     let below = if op.link { FileSystem::default() } else { base.clone() };
-    let workspace = Workspace::open(session, &below)?;
+    let workspace =
+        Workspace::open(session, &below, if op.is_add { layers::Writer::Any } else { layers::Writer::Replacing })?;
     let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
     let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
     let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
@@ -36,6 +38,10 @@ pub fn copy(
     for source in &op.sources {
         match source {
             CopySource::Inline { name, content } => writer.inline(name, content)?,
+            CopySource::Paths { from: SourceRef::Scratch, pattern, .. } => {
+                inputs.next();
+                writer.nothing(pattern)?;
+            }
             CopySource::Paths { from, .. } => writer.paths(*from, inputs.next())?,
             CopySource::Http { .. } | CopySource::Git { .. } => writer.download(inputs.next())?,
         }
@@ -67,7 +73,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn inline(&self, name: &str, content: &str) -> Result<(), Diagnostic> {
         let metadata = FileMetadata { mode: 0o644, mtime: None };
-        written(copy::place_bytes(name.as_ref(), content.as_bytes(), metadata, self.root, &self.placement))
+        // The word of a heredoc may look like a path, `../x` even; the file has its last name.
+        let name = Path::new(name).file_name().unwrap_or(name.as_ref());
+        written(copy::place_bytes(name, content.as_bytes(), metadata, self.root, &self.placement))
     }
 
     fn paths(&self, from: SourceRef, input: Option<&KnownInput>) -> Result<(), Diagnostic> {
@@ -84,6 +92,18 @@ impl Writer<'_> {
                 self.selection(context.tree(), &selected.selection, true)
             }
         }
+    }
+
+    /// Copies from a stage without files: its root and what wildcards find is there, and nothing else.
+    fn nothing(&self, pattern: &str) -> Result<(), Diagnostic> {
+        let empty = self.build.session.store().empty_directory();
+        let root = Root::open(&empty).map_err(|error| super::layers::mount_failure(&error))?;
+        let tree = Tree { root: &root, ignore: None, keep_owner: true };
+        let options = SelectOptions { parents: self.op.parents, exclude: None };
+        let selected = select(tree, &[pattern], options).map_err(|error| {
+            error.to_diagnostic().note("the stage has no files, so there is no such file or directory")
+        })?;
+        self.selection(tree, &selected.selection, false)
     }
 
     /// Archives among the sources of an ADD are unpacked, the rest is copied.
@@ -107,7 +127,11 @@ impl Writer<'_> {
             Fetched::Git(repository) => {
                 let checkout = repository.checkout(self.build.session)?;
                 let tree = Tree { root: checkout.root(), ignore: None, keep_owner: false };
-                let selected = select_path(tree, Path::new("/")).map_err(|error| error.to_diagnostic())?;
+                let exclude = IgnoreRules::from_patterns(&self.op.exclude)
+                    .map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
+                let exclude = Some(&exclude).filter(|_| !self.op.exclude.is_empty());
+                let options = SelectOptions { parents: false, exclude };
+                let selected = select(tree, &["/"], options).map_err(|error| error.to_diagnostic())?;
                 written(copy::apply(&selected.selection, checkout.root(), self.root, &self.placement))
             }
         }
@@ -135,7 +159,7 @@ fn written<E: std::error::Error>(result: Result<CopyStats, E>) -> Result<(), Dia
 
 /// Does a WORKDIR.
 pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, base)?;
+    let workspace = Workspace::open(build.session, base, layers::Writer::Replacing)?;
     let owner = parse_user(&op.user, workspace.root()).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
     directory::make(workspace.root(), Path::new(&op.path), owner, op.epoch)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
@@ -144,7 +168,7 @@ pub fn workdir(build: &Build<'_>, op: &WorkdirOp, base: &FileSystem) -> Result<F
 
 /// Makes a file system of a context: `FROM` a directory.
 pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Result<FileSystem, Diagnostic> {
-    let workspace = Workspace::open(build.session, &FileSystem::default())?;
+    let workspace = Workspace::open(build.session, &FileSystem::default(), layers::Writer::Replacing)?;
     if let Some(selected) = inputs.first().and_then(|input| input.selected.as_ref()) {
         let context = build.contexts.get(context)?;
         let placement = Placement {
@@ -160,7 +184,12 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    write_tree(source, &select_tree(source, path)?, directory)
+    copy_part(source, path, directory, "")
+}
+
+/// Copies a path of a root and all below it to a name in a directory, owners kept.
+pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
+    write_tree(source, &select_tree(source, path)?, directory, name)
 }
 
 fn select_tree(source: &Root, path: &str) -> Result<Selection, Diagnostic> {
@@ -168,29 +197,31 @@ fn select_tree(source: &Root, path: &str) -> Result<Selection, Diagnostic> {
     Ok(select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?.selection)
 }
 
-fn write_tree(source: &Root, selection: &Selection, directory: &Path) -> Result<(), Diagnostic> {
+fn write_tree(source: &Root, selection: &Selection, directory: &Path, name: &str) -> Result<(), Diagnostic> {
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: "/".into(), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner: true, ..Placement::default() };
     copy::apply(selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
 /// Copies a whole file system into a directory, `type=local`, and returns the device nodes that were left out: in a directory
-/// of the user's, an image's `mem` or `sda` would open those of this machine.
-pub fn export_tree(view: &View, directory: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+/// of the user's, an image's `mem` or `sda` would open those of this machine.  `mtime` is the time of everything, in seconds.
+pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<Vec<PathBuf>, Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
     let mut selection = select_tree(&view.root, "/")?;
+    let is_device = |entry: &Entry| matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
     let mut left_out = Vec::new();
     for item in &mut selection.items {
-        let is_device =
-            |entry: &Entry| matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
         left_out.extend(item.entries.extract_if(.., |entry| is_device(entry)).map(|entry| entry.path));
+        if let Some(seconds) = mtime {
+            item.entries.iter_mut().for_each(|entry| (entry.mtime_seconds, entry.mtime_nanoseconds) = (seconds, 0));
+        }
     }
-    write_tree(&view.root, &selection, directory)?;
+    write_tree(&view.root, &selection, directory, "")?;
     Ok(left_out)
 }

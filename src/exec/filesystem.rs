@@ -1,6 +1,5 @@
 //! The root file system that a step leaves: the layers of an image and those of this build's steps above them.
 
-use crate::image::Digest;
 use crate::plan::graph::ImageFacts;
 use crate::store::{HeldLayer, LayerId};
 use std::sync::Arc;
@@ -42,32 +41,5 @@ impl FileSystem {
             hasher.update(b"\0").update(layer.id.as_str().as_bytes());
         }
         hasher.finalize().into()
-    }
-}
-
-/// Returns the chain ids of a list of diff ids (image-spec, config.md, section Layer ChainID).
-pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
-    let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
-    for diff_id in diff_ids {
-        let next = match chain.last() {
-            Some(parent) => Digest::of(format!("{parent} {diff_id}").as_bytes()),
-            None => *diff_id,
-        };
-        chain.push(next);
-    }
-    chain
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_id_depends_on_all_layers_below() {
-        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
-        let chain = chain_ids(&[a, b]);
-        assert_eq!(chain[0], a);
-        assert_eq!(chain[1], Digest::of(format!("{a} {b}").as_bytes()));
-        assert_ne!(chain_ids(&[b, a])[1], chain[1]);
     }
 }

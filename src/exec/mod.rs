@@ -23,20 +23,23 @@ mod session;
 mod source;
 mod ssh;
 mod steps;
+mod trees;
 pub mod workdir;
 
 pub use base::fetch_blob;
 pub use blobs::{FinishedLayer, LayerOptions, finish_layer, finish_layers};
 pub use facts::KnownImages;
 pub use files::export_tree;
-pub use filesystem::{FileSystem, chain_ids};
+pub use filesystem::FileSystem;
 pub use layers::{View, view};
 pub use session::{Session, store_failure};
+pub use source::{DockerfileText, read_dockerfile};
 
 use crate::diag::{Diagnostic, Exit};
 use crate::image::Platform;
 use crate::plan::graph::{Graph, StepId, Target};
-use crate::plan::{Options, plan};
+use crate::plan::inspect::Inspected;
+use crate::plan::{BuilderArgs, Options, fail_on_findings, plan};
 use contexts::Contexts;
 use request::{BuildRequest, OutputKind};
 use schedule::Results;
@@ -70,22 +73,25 @@ pub struct BuiltImage {
 pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnostic> {
     let platforms = platforms(request)?;
     let source = source::open(session, request)?;
-    let parsed = crate::dockerfile::parse(&source.name, &source.text)?;
-    parsed.warnings.into_iter().for_each(|warning| session.reporter().warn(warning));
-    let mut facts = KnownImages::new(session, request.pull);
+    let check = check_argument(request);
+    let parsed = crate::dockerfile::parse_checked(&source.name, &source.text, check.as_deref())?;
+    parsed.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
+    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
     let mut graphs = Vec::new();
     for platform in platforms {
         let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts)?;
-        planned.warnings.into_iter().for_each(|warning| session.reporter().warn(warning));
+        planned.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
+        // The directive's rules come from the Dockerfile, the command line's may skip others.
+        let warnings: Vec<Diagnostic> = parsed.warnings.iter().chain(&planned.warnings).cloned().collect();
+        fail_on_findings(&planned.checks, &warnings)?;
         graphs.push(planned.graph);
     }
     let contexts = Contexts::new(session, source.context, &request.build_contexts, &[]);
     let mut built = Built { images: Vec::new(), steps_cached: 0, steps_run: 0 };
-    for graph in graphs {
-        execute(session, request, &contexts, graph, &mut built)?;
-    }
+    let executed = graphs.into_iter().try_for_each(|graph| execute(session, request, &contexts, graph, &mut built));
+    // What was read of the context stays known when a step fails: the next try comes soon.
     contexts.save_digests();
-    Ok(built)
+    executed.map(|()| built)
 }
 
 fn execute(
@@ -108,7 +114,7 @@ fn execute(
         known: &known,
         results: &results,
         targets: roots.iter().flatten().copied().collect(),
-        finished_layers: layer_options.is_some().then_some(Mutex::new(sender)),
+        sealed_layers: Mutex::new(sender),
         steps_run: AtomicUsize::new(0),
         explained: Mutex::default(),
     };
@@ -117,8 +123,9 @@ fn execute(
         let compressing = scope.spawn(move || {
             // Tar, digest and compression of a layer run beside the steps that follow.  What fails here fails again, and is told, at
             // the export.
-            for layer in receiver {
-                if let Some(options) = &layer_options {
+            for (layer, is_exported) in receiver {
+                let _ = session.store().measure_layer(&layer);
+                if let (Some(options), true) = (&layer_options, is_exported) {
                     let _ = finish_layer(session, &layer, options);
                 }
             }
@@ -159,6 +166,23 @@ fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, Diagnostic> {
     request.platforms.iter().map(parse).collect()
 }
 
+/// Reads the Dockerfile of a build and says what can be said of it without building; base images are looked up.
+///
+/// With `all_stages` every stage is looked at, unless there is a target.
+pub fn inspect(session: &Session, request: &BuildRequest, all_stages: bool) -> Result<Inspected, Diagnostic> {
+    let platform = platforms(request)?.into_iter().next().unwrap_or_else(Platform::host);
+    let source = source::open(session, request)?;
+    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let all_stages = all_stages && request.target.is_none();
+    let options = Options { all_stages, ..options(request, platform) };
+    Ok(crate::plan::inspect::inspect(&source.name, &source.text, &options, &mut facts))
+}
+
+/// Returns the lint rules that the command line asks for.
+fn check_argument(request: &BuildRequest) -> Option<String> {
+    BuilderArgs::of(&options(request, Platform::host()).build_args).dockerfile_check
+}
+
 fn options(request: &BuildRequest, platform: Platform) -> Options {
     let value = |(name, value): &(String, Option<String>)| {
         Some((name.clone(), value.clone().or_else(|| std::env::var(name).ok())?))
@@ -178,5 +202,6 @@ fn options(request: &BuildRequest, platform: Platform) -> Options {
         shm_size_bytes: request.shm_size_bytes,
         ulimits: request.ulimits.clone(),
         is_platform_given: !request.platforms.is_empty(),
+        all_stages: false,
     }
 }

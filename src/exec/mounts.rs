@@ -1,6 +1,7 @@
 //! What `RUN --mount` brings into a step, made ready on this side of the sandbox.
 
-use super::layers::{all_layers, lower_directories, mount_failure, view, view_of};
+use super::copy::{self, resolve};
+use super::layers::{View, all_layers, lower_directories, mount_failure, overlay_of, view, view_of};
 use super::session::{Session, secret, store_failure};
 use super::ssh::AgentSocket;
 use super::steps::Build;
@@ -8,13 +9,15 @@ use crate::diag::{Diagnostic, Exit};
 use crate::dockerfile::ast::Sharing;
 use crate::event::Task;
 use crate::plan::graph::{RunMount, RunOp, SourceRef};
-use crate::sandbox::MountSpec;
+use crate::sandbox::{MountSpec, Rung};
 use crate::snapshot;
+use crate::snapshot::copy::{Sharing as FileSharing, WorkTree};
 use crate::store::{HeldMount, Snapshot};
 use crate::sys::Root;
+use crate::sys::owner;
 use rustix::fs::{Mode, OFlags};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The mounts of one step, and what has to live as long as they do.
@@ -26,7 +29,17 @@ pub struct Mounts {
     sockets: Vec<AgentSocket>,
     caches: Vec<HeldMount>,
     layers: Vec<Snapshot>,
+    views: Vec<View>,
+    trees: Vec<WorkTree>,
     directories: Vec<tempfile::TempDir>,
+}
+
+/// Where a bind mount's files are.
+enum Origin {
+    /// In the file system of a step.
+    Layers(Snapshot),
+    /// In a copy of what a context has, under `mount`.
+    Directory(tempfile::TempDir),
 }
 
 impl Mounts {
@@ -40,6 +53,9 @@ impl Mounts {
         for mount in &op.mounts {
             mounts.add(build, mount, task)?;
         }
+        // As runc is told by BuildKit: a mount on a parent of another one must not hide it, whatever the order they
+        // were written in.
+        mounts.specs.sort_by_key(|spec| spec.target().components().count());
         Ok(mounts)
     }
 
@@ -69,44 +85,100 @@ impl Mounts {
     fn add_bind(&mut self, build: &Build<'_>, mount: &RunMount) -> Result<(), Diagnostic> {
         let RunMount::Bind { from, source, target, writable } = mount else { return Ok(()) };
         let session = build.session;
-        let (lower, source) = match from {
-            SourceRef::Step(step) => {
-                let layers = all_layers(session, &build.results.get(Some(*step)))?;
-                let lower = lower_directories(session, &layers);
-                self.layers.push(layers);
-                (lower, source.as_str())
-            }
+        let origin = match from {
+            SourceRef::Step(step) => Origin::Layers(all_layers(session, &build.results.get(Some(*step)))?),
             SourceRef::Context(context) => {
                 let directory = session.store().temporary().map_err(store_failure)?;
                 build.contexts.copy_to(*context, source, directory.path(), "mount")?;
-                let path = directory.path().to_owned();
-                self.directories.push(directory);
-                (vec![path], "/mount")
+                Origin::Directory(directory)
             }
-            SourceRef::Scratch => (vec![session.store().empty_directory()], source.as_str()),
+            SourceRef::Scratch => Origin::Layers(Vec::new()),
         };
-        let root = if *writable { self.writable_copy(session, &lower)? } else { view_of(session, &lower)? };
+        let is_part = session.entered().rung == Rung::Chroot || matches!(origin, Origin::Directory(_));
+        let inside = if is_part { "/mount" } else { source.as_str() };
+        let root = if session.has_overlay() {
+            self.overlay(session, origin, *writable)?
+        } else {
+            self.copy(session, origin, source, *writable)?
+        };
         // A missing source is told here, where there is a name for it.
-        root.open_at(source.as_ref(), OFlags::PATH, Mode::empty()).map_err(|error| source_failure(source, &error))?;
-        self.specs.push(MountSpec::Overlay {
-            mount: root.into_fd(),
-            source: source.into(),
-            target: target.into(),
-            read_only: !writable,
+        let part = root
+            .open_at(inside.as_ref(), OFlags::PATH, Mode::empty())
+            .map_err(|error| source_failure(source, &error))?;
+        let (target, read_only) = (target.into(), !writable);
+        self.specs.push(if session.has_overlay() {
+            MountSpec::Overlay { mount: root.into_fd(), source: inside.into(), target, read_only }
+        } else {
+            MountSpec::Bind { source: part, target, read_only, is_recursive: false }
         });
         Ok(())
     }
 
-    /// Mounts a throw-away layer over a source: the step may write to it and nobody sees it afterwards.
-    fn writable_copy(&mut self, session: &Session, lower: &[PathBuf]) -> Result<Root, Diagnostic> {
+    /// Returns the source of a bind mount as a mount; with `writable` under a throw-away layer that nobody sees afterwards.
+    fn overlay(&mut self, session: &Session, origin: Origin, writable: bool) -> Result<Root, Diagnostic> {
+        let lower = match origin {
+            Origin::Layers(layers) if !writable => {
+                let view = view_of(session, layers)?;
+                let root = view.root.try_clone().map_err(|error| mount_failure(&error))?;
+                self.views.push(view);
+                return Ok(root);
+            }
+            Origin::Layers(layers) => {
+                let lower = lower_directories(session, &layers);
+                self.layers.push(layers);
+                lower
+            }
+            Origin::Directory(directory) => {
+                let path = directory.path().to_owned();
+                self.directories.push(directory);
+                vec![path]
+            }
+        };
+        if !writable {
+            return overlay_of(session, &lower);
+        }
         let scratch = session.store().temporary().map_err(store_failure)?;
         let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
         let mounted = make_directory(&upper, 0o755)
             .and_then(|()| make_directory(&work, 0o700))
-            .and_then(|()| snapshot::mount(lower, &upper, &work, session.form()))
+            .and_then(|()| snapshot::mount(&lower, &upper, &work, session.form()))
             .map_err(|error| mount_failure(&error))?;
         self.directories.push(scratch);
         Ok(mounted.root)
+    }
+
+    /// Returns the source of a bind mount as a directory; with `writable` one that is nobody else's.
+    ///
+    /// Without mounts it is moved into the step's root file system, so it is nobody else's either way.
+    fn copy(&mut self, session: &Session, origin: Origin, source: &str, writable: bool) -> Result<Root, Diagnostic> {
+        let root = match origin {
+            Origin::Directory(directory) => {
+                let root = Root::open(directory.path());
+                self.directories.push(directory);
+                root
+            }
+            Origin::Layers(layers) if session.entered().rung == Rung::Chroot => {
+                let view = view_of(session, layers)?;
+                let directory = session.store().temporary().map_err(store_failure)?;
+                super::files::copy_part(&view.root, source, directory.path(), "mount")?;
+                let root = Root::open(directory.path());
+                self.directories.push(directory);
+                root
+            }
+            Origin::Layers(layers) if writable => {
+                let tree = session.trees().make(session, &layers, FileSharing::Copied)?;
+                let root = tree.root().try_clone();
+                self.trees.push(tree);
+                root
+            }
+            Origin::Layers(layers) => {
+                let view = view_of(session, layers)?;
+                let root = view.root.try_clone();
+                self.views.push(view);
+                root
+            }
+        };
+        root.map_err(|error| mount_failure(&error))
     }
 
     fn add_cache(&mut self, build: &Build<'_>, mount: &RunMount, task: &Task) -> Result<(), Diagnostic> {
@@ -118,10 +190,12 @@ impl Mounts {
         if *start_empty {
             store.reset_mount(id).map_err(store_failure)?;
         }
+        // Without mounts a cache is moved to where the step looks for it, and cannot be in two places.
+        let can_share = build.session.entered().rung != Rung::Chroot;
         let held = match sharing {
-            Sharing::Shared => store.shared_mount(id),
+            Sharing::Shared if can_share => store.shared_mount(id),
             Sharing::Private => store.private_mount(id),
-            Sharing::Locked => store
+            Sharing::Shared | Sharing::Locked => store
                 .locked_mount(id, || task.detail(format!("waiting for cache mount `{id}`, which another step uses"))),
         };
         let mut held = held.map_err(store_failure)?;
@@ -131,12 +205,18 @@ impl Mounts {
             if mode.is_some() || uid.is_some() || gid.is_some() || from.is_none() {
                 let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(0o755));
                 std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
-                chown(held.path(), Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0))).map_err(failed)?;
+                let directory = std::fs::File::open(held.path()).map_err(failed)?;
+                owner::set(&directory, uid.unwrap_or(0), gid.unwrap_or(0)).map_err(failed)?;
             }
             held.mark_filled().map_err(store_failure)?;
         }
         let root = Root::open(&held.path()).map_err(failed)?;
         let inside = if from.is_some() { Path::new("/") } else { Path::new(source) };
+        if from.is_none() {
+            resolve(&root, inside)
+                .and_then(|path| copy::make_directories(&root, &path, None, 0o755))
+                .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
+        }
         let source = root.open_at(inside, OFlags::PATH, Mode::empty()).map_err(failed)?;
         self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: *read_only, is_recursive: false });
         self.caches.push(held);

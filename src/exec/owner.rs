@@ -50,6 +50,8 @@ pub fn parse_chown(text: &str, image: &Root) -> Result<(u32, u32), OwnerError> {
     if let Some(group) = group {
         gid = match parse_id(group)? {
             Some(id) => id,
+            // BuildKit takes an empty group for 0.
+            None if group.is_empty() => 0,
             None => find(image, "/etc/group", group, group_id)?.unwrap_or(gid),
         };
     }
@@ -138,7 +140,7 @@ mod tests {
             ("5:6", (5, 6)),
             (":7", (0, 7)),
             (":staff", (0, 50)),
-            ("user:", (1000, 1001)),
+            ("user:", (1000, 0)),
             ("nobody", (0, 0)),
             ("nobody:nobody", (0, 0)),
             ("5:nogroup", (5, 5)),

@@ -156,6 +156,8 @@ pub struct OutputSpec {
     pub rewrite_timestamp: bool,
     /// `oci-mediatypes`; Docker's media types where false.
     pub oci_media_types: Option<bool>,
+    /// `platform-split` of `type=tar` and `type=local`: a directory for each platform; by default where there are several.
+    pub platform_split: Option<bool>,
     /// `annotation.*` attributes.
     pub annotations: Vec<Annotation>,
     /// Attributes as given, for those that only one exporter knows.
@@ -183,6 +185,7 @@ impl OutputSpec {
             force_compression: false,
             rewrite_timestamp: false,
             oci_media_types: None,
+            platform_split: None,
             annotations: Vec::new(),
             attributes: BTreeMap::new(),
         }

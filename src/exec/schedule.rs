@@ -7,7 +7,7 @@
 use super::filesystem::FileSystem;
 use crate::diag::Diagnostic;
 use crate::plan::graph::{Graph, SourceRef, StepId};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What the scheduler asks of the one who knows how steps work.
@@ -15,7 +15,7 @@ pub trait Work: Sync {
     /// Looks for the result of a step without doing it.
     fn find(&self, step: StepId) -> Result<Option<FileSystem>, Diagnostic>;
     /// Is told which steps will run, before the first does; all others are done.
-    fn begin(&self, missing: &[StepId]);
+    fn begin(&self, missing: &[StepId]) -> Result<(), Diagnostic>;
     /// Does a step whose inputs are all there.
     fn perform(&self, step: StepId) -> Result<FileSystem, Diagnostic>;
 }
@@ -58,17 +58,13 @@ pub fn run(
     results: &Results,
 ) -> Result<Vec<FileSystem>, Diagnostic> {
     let todo = find_missing(graph, targets, work, results)?;
-    work.begin(&todo);
-    let queue = Queue {
-        state: Mutex::new(State { waiting: todo, running: HashSet::new(), failed: None }),
-        changed: Condvar::new(),
-    };
+    work.begin(&todo)?;
+    let queue = Queue { state: Mutex::new(State::new(graph, &todo)), changed: Condvar::new() };
     std::thread::scope(|scope| {
-        let workers = jobs.clamp(1, queue.lock().waiting.len().max(1));
-        for _ in 1..workers {
-            scope.spawn(|| queue.serve(graph, work, results));
+        for _ in 1..jobs.clamp(1, todo.len().max(1)) {
+            scope.spawn(|| queue.serve(work, results));
         }
-        queue.serve(graph, work, results);
+        queue.serve(work, results);
     });
     let state = queue.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.failed {
@@ -118,18 +114,50 @@ struct Queue {
 }
 
 struct State {
-    waiting: Vec<StepId>,
-    running: HashSet<StepId>,
+    /// Steps whose inputs are all there, lowest first.
+    ready: BTreeSet<StepId>,
+    /// How many inputs a step still waits for.
+    missing_inputs: HashMap<StepId, usize>,
+    /// Which steps wait for a step.
+    dependents: HashMap<StepId, Vec<StepId>>,
+    /// How many steps have neither run nor failed.
+    left: usize,
     failed: Option<Diagnostic>,
 }
 
 impl State {
-    fn take_ready(&mut self, graph: &Graph) -> Option<StepId> {
-        let pending: HashSet<StepId> = self.waiting.iter().chain(&self.running).copied().collect();
-        let ready = self.waiting.iter().position(|step| inputs(graph, *step).all(|input| !pending.contains(&input)))?;
-        let step = self.waiting.remove(ready);
-        self.running.insert(step);
-        Some(step)
+    fn new(graph: &Graph, todo: &[StepId]) -> State {
+        let missing: HashSet<StepId> = todo.iter().copied().collect();
+        let mut state = State {
+            ready: BTreeSet::new(),
+            missing_inputs: HashMap::new(),
+            dependents: HashMap::new(),
+            left: todo.len(),
+            failed: None,
+        };
+        for step in todo {
+            let waits_for: HashSet<StepId> = inputs(graph, *step).filter(|input| missing.contains(input)).collect();
+            if waits_for.is_empty() {
+                state.ready.insert(*step);
+            }
+            state.missing_inputs.insert(*step, waits_for.len());
+            for input in waits_for {
+                state.dependents.entry(input).or_default().push(*step);
+            }
+        }
+        state
+    }
+
+    /// Notes that a step is done: steps that waited for nothing else are ready.
+    fn finish(&mut self, step: StepId) {
+        self.left -= 1;
+        for dependent in self.dependents.remove(&step).unwrap_or_default() {
+            let waits_for = self.missing_inputs.entry(dependent).or_default();
+            *waits_for = waits_for.saturating_sub(1);
+            if *waits_for == 0 {
+                self.ready.insert(dependent);
+            }
+        }
     }
 }
 
@@ -139,19 +167,21 @@ impl Queue {
     }
 
     /// Runs steps until nothing is left to start.
-    fn serve(&self, graph: &Graph, work: &impl Work, results: &Results) {
+    fn serve(&self, work: &impl Work, results: &Results) {
         let mut state = self.lock();
-        while state.failed.is_none() && !state.waiting.is_empty() {
-            let Some(step) = state.take_ready(graph) else {
+        while state.failed.is_none() && state.left > 0 {
+            let Some(step) = state.ready.pop_first() else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             drop(state);
             let outcome = work.perform(step);
             state = self.lock();
-            state.running.remove(&step);
             match outcome {
-                Ok(result) => results.set(step, result),
+                Ok(result) => {
+                    results.set(step, result);
+                    state.finish(step);
+                }
                 // The first failure is the one that is told; what others say afterwards follows from it.
                 Err(error) => {
                     state.failed.get_or_insert(error);
@@ -159,5 +189,121 @@ impl Queue {
             }
             self.changed.notify_all();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::Exit;
+    use crate::image::Platform;
+    use crate::plan::graph::{CopyOp, CopySource, Op, Step};
+    use std::time::Duration;
+
+    /// A step on a base that copies from other steps.
+    fn step(id: u32, base: Option<u32>, from: &[u32]) -> Step {
+        let source =
+            |from: &u32| CopySource::Paths { from: SourceRef::Step(StepId(*from)), pattern: "/".into(), place: None };
+        let op = CopyOp {
+            base: base.map(StepId),
+            sources: from.iter().map(source).collect(),
+            destination: "/".into(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            is_add: false,
+            unpack: None,
+            epoch: None,
+        };
+        let (label, stage) = (format!("step {id}"), String::new());
+        let platform = Platform::host();
+        Step { id: StepId(id), label, stage, place: None, op: Op::Copy(Box::new(op)), no_cache: false, platform }
+    }
+
+    /// 0 <- 1 <- 4, 2 <- 3, 4 copies from 3.
+    fn diamond() -> Graph {
+        let steps = vec![
+            step(0, None, &[]),
+            step(1, Some(0), &[]),
+            step(2, None, &[]),
+            step(3, Some(2), &[]),
+            step(4, Some(1), &[3]),
+        ];
+        Graph { steps, targets: Vec::new() }
+    }
+
+    #[derive(Default)]
+    struct Recorder {
+        known: Vec<u32>,
+        fails: Option<u32>,
+        done: Mutex<Vec<u32>>,
+        running: Mutex<(usize, usize)>,
+    }
+
+    impl Work for Recorder {
+        fn find(&self, step: StepId) -> Result<Option<FileSystem>, Diagnostic> {
+            Ok(self.known.contains(&step.0).then(FileSystem::default))
+        }
+
+        fn begin(&self, _: &[StepId]) -> Result<(), Diagnostic> {
+            Ok(())
+        }
+
+        fn perform(&self, step: StepId) -> Result<FileSystem, Diagnostic> {
+            if let Ok(mut running) = self.running.lock() {
+                running.0 += 1;
+                running.1 = running.1.max(running.0);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            if let (Ok(mut running), Ok(mut done)) = (self.running.lock(), self.done.lock()) {
+                running.0 -= 1;
+                done.push(step.0);
+            }
+            if self.fails == Some(step.0) {
+                Err(Diagnostic::error(Exit::Step, "failed"))
+            } else {
+                Ok(FileSystem::default())
+            }
+        }
+    }
+
+    fn run_with(work: &Recorder, jobs: usize) -> (Result<(), Diagnostic>, Vec<u32>) {
+        let graph = diamond();
+        let results = Results::with_capacity(graph.steps.len());
+        let result = run(&graph, &[Some(StepId(4))], jobs, work, &results).map(drop);
+        (result, work.done.lock().map(|done| done.clone()).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_step_runs_after_its_inputs_and_each_once() {
+        let (result, done) = run_with(&Recorder::default(), 1);
+        assert!(result.is_ok());
+        assert_eq!(done, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_a_known_step_was_made_from_is_not_looked_at() {
+        let (result, done) = run_with(&Recorder { known: vec![3], ..Recorder::default() }, 1);
+        assert!(result.is_ok());
+        assert_eq!(done, [0, 1, 4]);
+        assert_eq!(run_with(&Recorder { known: vec![4], ..Recorder::default() }, 1).1, [0_u32; 0]);
+    }
+
+    #[test]
+    fn stages_run_side_by_side_but_never_more_than_jobs() {
+        for (jobs, most) in [(1, 1), (2, 2), (8, 2)] {
+            let work = Recorder::default();
+            assert!(run_with(&work, jobs).0.is_ok());
+            assert_eq!(work.running.lock().map(|running| running.1).ok(), Some(most), "{jobs} jobs");
+        }
+    }
+
+    #[test]
+    fn after_a_failure_nothing_new_is_started() {
+        let (result, done) = run_with(&Recorder { fails: Some(1), ..Recorder::default() }, 1);
+        assert_eq!(result.map_err(|error| error.message), Err("failed".to_owned()));
+        assert_eq!(done, [0, 1]);
     }
 }

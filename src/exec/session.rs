@@ -1,10 +1,12 @@
 //! What all steps of one build share: the store, the reporter, secrets, the registry client.
 
 use super::request::{BuildRequest, SecretSource};
+use super::trees::Trees;
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::registry::Client;
-use crate::sandbox::{Cancel, Runner};
+use crate::sandbox::{Cancel, Entered, Rung, Runner};
+use crate::snapshot::overlay_works;
 use crate::store::{Store, StoreError};
 use crate::sys::overlay::OverlayForm;
 use std::path::PathBuf;
@@ -16,7 +18,9 @@ const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 /// One build under way.
 pub struct Session {
     store: Store,
-    form: OverlayForm,
+    entered: Entered,
+    has_overlay: OnceLock<bool>,
+    trees: Trees,
     reporter: Reporter,
     cancel: Cancel,
     client: OnceLock<Client>,
@@ -27,10 +31,20 @@ pub struct Session {
 
 impl Session {
     /// Returns a session over a store.
-    pub fn new(store: Store, form: OverlayForm, reporter: Reporter, cancel: Cancel) -> Session {
+    pub fn new(store: Store, entered: Entered, reporter: Reporter, cancel: Cancel) -> Session {
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
         let build_id = format!("{now}-{}", std::process::id());
-        Session { store, form, reporter, cancel, client: OnceLock::new(), runner: OnceLock::new(), build_id }
+        Session {
+            store,
+            entered,
+            has_overlay: OnceLock::new(),
+            trees: Trees::default(),
+            reporter,
+            cancel,
+            client: OnceLock::new(),
+            runner: OnceLock::new(),
+            build_id,
+        }
     }
 
     /// Returns the store.
@@ -40,14 +54,38 @@ impl Session {
 
     /// Returns the form of overlay metadata in this store.
     pub fn form(&self) -> OverlayForm {
-        self.form
+        self.entered.overlay_form
+    }
+
+    /// Returns where this program is and what can be done there.
+    pub fn entered(&self) -> &Entered {
+        &self.entered
+    }
+
+    /// Whether overlays can be mounted over the layers of this store; tried when it is first asked for.
+    pub fn has_overlay(&self) -> bool {
+        *self.has_overlay.get_or_init(|| {
+            if matches!(self.entered.rung, Rung::Chroot | Rung::None) {
+                return false;
+            }
+            let Err(refused) = overlay_works(self.store.root(), self.form()) else { return true };
+            self.reporter.notice(format!(
+                "{refused}: steps work on copies of their root file systems, which costs time and space for every stage"
+            ));
+            false
+        })
+    }
+
+    /// Returns the work trees that stand in for overlays.
+    pub fn trees(&self) -> &Trees {
+        &self.trees
     }
 
     /// Whether device nodes can be made: never inside a user namespace, where they are left out of unpacked trees.
     ///
     /// A step has a `/dev` of its own, and the layers of a base are exported as they came.
     pub fn makes_devices(&self) -> bool {
-        self.form == OverlayForm::Trusted
+        self.form() == OverlayForm::Trusted
     }
 
     /// Fails when the build was interrupted or another step failed.
@@ -84,7 +122,9 @@ impl Session {
         if let Some(runner) = self.runner.get() {
             return Ok(runner);
         }
-        let runner = Runner::new().map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
+        let runner = Runner::new()
+            .map(|runner| runner.on(self.entered.rung))
+            .map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
         Ok(self.runner.get_or_init(|| runner))
     }
 }

@@ -55,6 +55,24 @@ pub fn open(session: &Session, request: &BuildRequest) -> Result<BuildSource, Di
 }
 
 fn open_directory(session: &Session, path: &Path, dockerfile: &DockerfileSource) -> Result<BuildSource, Diagnostic> {
+    let DockerfileText { file, name, text } = read_dockerfile(path, dockerfile)?;
+    let local = LocalContext::open(path, file.as_deref())?;
+    Ok(BuildSource { context: Context::local(session, local), name, text })
+}
+
+/// A Dockerfile that was read.
+#[derive(Debug)]
+pub struct DockerfileText {
+    /// Where it is, `None` for standard input.
+    pub file: Option<PathBuf>,
+    /// Its name for messages.
+    pub name: String,
+    /// What is in it.
+    pub text: Vec<u8>,
+}
+
+/// Reads the Dockerfile of a context that is a directory.
+pub fn read_dockerfile(path: &Path, dockerfile: &DockerfileSource) -> Result<DockerfileText, Diagnostic> {
     let (file, name) = match dockerfile {
         DockerfileSource::Stdin => (None, "<stdin>".to_owned()),
         DockerfileSource::Default => (Some(path.join(DEFAULT_NAME)), DEFAULT_NAME.to_owned()),
@@ -64,8 +82,7 @@ fn open_directory(session: &Session, path: &Path, dockerfile: &DockerfileSource)
         None => read_stdin()?,
         Some(file) => read_file(file, path)?,
     };
-    let local = LocalContext::open(path, file.as_deref())?;
-    Ok(BuildSource { context: Context::local(session, local), name, text })
+    Ok(DockerfileText { file, name, text })
 }
 
 /// Dockerfiles that are links are followed: they are the user's own, in the user's own directory.

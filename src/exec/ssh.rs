@@ -3,9 +3,10 @@
 //! The agent's own socket is not mounted: its owner and mode are the user's, and a step needs those the mount asks for.
 //! Instead a socket is made that hands every connection on.
 
+use crate::sys::owner;
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ impl AgentSocket {
         drop(UnixStream::connect(&agent)?);
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-        chown(&path, Some(uid), Some(gid))?;
+        owner::set_at(rustix::fs::CWD, path.as_os_str(), uid, gid)?;
         let closed = Arc::new(AtomicBool::new(false));
         let flag = closed.clone();
         std::thread::Builder::new().name("ssh-agent".into()).spawn(move || accept(&listener, &agent, &flag))?;

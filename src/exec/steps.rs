@@ -8,7 +8,7 @@ use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
 use super::{base, files, run};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
 use crate::key::CacheKey;
 use crate::plan::graph::{Graph, ImageFacts, Op, Step, StepId};
@@ -34,8 +34,8 @@ pub struct Build<'a> {
     pub results: &'a Results,
     /// The file systems that become images.
     pub targets: HashSet<StepId>,
-    /// Takes layers that will be exported, as soon as they are sealed.
-    pub finished_layers: Option<Mutex<Sender<HeldLayer>>>,
+    /// Takes layers as soon as they are sealed, and whether they will be exported.
+    pub sealed_layers: Mutex<Sender<(HeldLayer, bool)>>,
     /// How many steps ran.
     pub steps_run: AtomicUsize,
     /// Stages of which a miss was explained.
@@ -54,11 +54,13 @@ impl Work for Build<'_> {
         self.recorded(&known.key, step)
     }
 
-    fn begin(&self, missing: &[StepId]) {
+    fn begin(&self, missing: &[StepId]) -> Result<(), Diagnostic> {
+        self.refuse_commands(missing)?;
         // Steps that nobody had to look at are told as cached too, as BuildKit does.
         for step in self.graph.steps.iter().filter(|step| !missing.contains(&step.id)) {
             self.session.reporter().start(&*step.label).end(Outcome::Cached);
         }
+        Ok(())
     }
 
     fn perform(&self, step: StepId) -> Result<FileSystem, Diagnostic> {
@@ -93,6 +95,15 @@ impl Build<'_> {
     /// Ends the build: no more layers will come.  Returns how many steps ran.
     pub fn end(self) -> usize {
         self.steps_run.into_inner()
+    }
+
+    /// Fails where a command is among the missing steps and none can be run: before anything else was done for nothing.
+    fn refuse_commands(&self, missing: &[StepId]) -> Result<(), Diagnostic> {
+        let Err(wall) = &self.session.entered().can_run else { return Ok(()) };
+        let mut steps = missing.iter().map(|step| &self.graph.steps[step.0 as usize]);
+        let Some(step) = steps.find(|step| matches!(step.op, Op::Run(_))) else { return Ok(()) };
+        let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
+        Err(keys::place(step, error.hint(wall.mend.clone())))
     }
 
     /// An image is not unpacked before something looks into it; as a target of its own, not at all.
@@ -172,12 +183,10 @@ impl Build<'_> {
         made: &FileSystem,
         elapsed_ms: u64,
     ) -> Result<(), Diagnostic> {
-        if let Some(finished) = &self.finished_layers
-            && let Some(layer) = made.own.last()
-            && self.is_exported(step.id)
-        {
-            // Nobody takes it any more when the export has begun; then the export makes it.
-            let _ = finished.lock().unwrap_or_else(PoisonError::into_inner).send(layer.clone());
+        if let Some(layer) = made.own.last() {
+            // Fails only when the build is over.
+            let sealed = (layer.clone(), self.is_exported(step.id));
+            let _ = self.sealed_layers.lock().unwrap_or_else(PoisonError::into_inner).send(sealed);
         }
         let record = Record::new(made.own_ids(), jiff::Timestamp::now().as_second(), elapsed_ms);
         let store = self.session.store();

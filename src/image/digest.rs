@@ -35,6 +35,19 @@ impl Digest {
     }
 }
 
+/// Returns the chain ids of a list of diff ids (image-spec, config.md, section Layer ChainID).
+pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        let next = match chain.last() {
+            Some(parent) => Digest::of(format!("{parent} {diff_id}").as_bytes()),
+            None => *diff_id,
+        };
+        chain.push(next);
+    }
+    chain
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.hex())
@@ -154,5 +167,14 @@ mod tests {
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_chain_id_depends_on_all_layers_below() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let chain = chain_ids(&[a, b]);
+        assert_eq!(chain[0], a);
+        assert_eq!(chain[1], Digest::of(format!("{a} {b}").as_bytes()));
+        assert_ne!(chain_ids(&[b, a])[1], chain[1]);
     }
 }

@@ -13,7 +13,7 @@ mod reference;
 pub mod validate;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
-pub use digest::{Digest, DigestError, Sha256Reader, Sha256Writer};
+pub use digest::{Digest, DigestError, Sha256Reader, Sha256Writer, chain_ids};
 pub use json::to_json;
 pub use manifest::{Descriptor, Index, Manifest, MediaType, media_type};
 pub use platform::{Platform, PlatformError};

@@ -73,15 +73,43 @@ impl FromStr for Platform {
             "macos" => "darwin",
             other => other,
         };
-        let (architecture, variant) = match &parts[1..] {
-            [architecture, variant] => (architecture.as_str(), variant.as_str()),
-            [architecture] => (architecture.as_str(), ""),
+        let host = Platform::host();
+        let (os, architecture, variant) = match &parts[1..] {
+            [architecture, variant] => (os, architecture.as_str(), variant.as_str()),
+            [architecture] => (os, architecture.as_str(), ""),
+            // A lone word is a system or an architecture; the other one is this machine's, as in containerd.
+            _ if KNOWN_SYSTEMS.contains(&os) => (os, host.architecture.as_str(), host.variant.as_str()),
+            _ if KNOWN_ARCHITECTURES.contains(&os) => (host.os.as_str(), os, ""),
             _ => return Err(bad()),
         };
         let (architecture, variant) = normalise(architecture, variant);
         Ok(Platform { architecture, os: os.to_owned(), variant })
     }
 }
+
+/// Systems that a platform of one word may name (those of Go, as in containerd).
+const KNOWN_SYSTEMS: [&str; 14] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+];
+
+/// Architectures that a platform of one word may name.
+const KNOWN_ARCHITECTURES: [&str; 18] = [
+    "386", "i386", "amd64", "x86_64", "x86-64", "arm", "armhf", "armel", "arm64", "aarch64", "loong64", "mips",
+    "mips64le", "ppc64le", "riscv64", "s390x", "sparc64", "wasm",
+];
 
 fn normalise(architecture: &str, variant: &str) -> (String, String) {
     let (architecture, variant) = match (architecture, variant) {
@@ -124,9 +152,17 @@ mod tests {
         assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal);
     }
 
+    #[test]
+    fn a_lone_word_is_completed_by_this_machine() {
+        let host = Platform::host();
+        let lone = |text: &str| text.parse::<Platform>().unwrap();
+        assert_eq!((lone("linux").os, lone("linux").architecture), ("linux".into(), host.architecture.clone()));
+        assert_eq!(lone("armel").to_string(), format!("{}/arm/v6", host.os));
+    }
+
     #[rstest]
     #[case("")]
-    #[case("linux")]
+    #[case("local")]
     #[case("linux/")]
     #[case("linux/arm/v7/x")]
     #[case("linux/../x")]

@@ -12,7 +12,7 @@ use std::path::Path;
 /// How an archive is unpacked.
 #[derive(Debug, Clone)]
 pub struct ArchiveOptions {
-    /// `--chown`: the owner of everything, the created parents too.
+    /// `--chown`: the owner of everything that has an entry; directories that only entries below them imply are root's.
     pub chown: Option<(u32, u32)>,
     /// What the tar may ask for.
     pub limits: Limits,
@@ -52,6 +52,10 @@ pub fn unpack_archive(
     let mut entries = 0;
     while let Some(entry) = reader.next()? {
         let Some(entry) = entry.into_layer_form()? else { continue };
+        // `.` is the destination, which keeps its looks, as in Docker.
+        if entry.path.as_os_str().is_empty() && entry.kind == Kind::Directory {
+            continue;
+        }
         match entry.kind {
             Kind::Whiteout => remove(&mut placer, &entry.path).map_err(at(&entry.path))?,
             Kind::Opaque => empty(&mut placer, &entry.path).map_err(at(&entry.path))?,

@@ -25,6 +25,7 @@ pub use pax::PaxError;
 pub use place::UnpackError;
 pub(crate) use place::is_whiteout;
 pub use reader::{TarError, TarReader};
+pub(crate) use unpack::make_whiteout;
 pub use unpack::{UnpackOptions, Unpacked, unpack_layer};
 pub use writer::{CAPABILITY_XATTR, TarWriter};
 

@@ -8,9 +8,10 @@ use super::entry::{Entry, Kind, Timestamp, printable};
 use super::reader::{TarError, TarReader};
 use super::{MalformedWhiteout, writer::CAPABILITY_XATTR};
 use crate::sys::overlay::OverlayForm;
+use crate::sys::owner::{self, Device};
 use crate::sys::{Root, chmod_at, read_xattr, remove_tree};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev,
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, XattrFlags, major, makedev, minor,
 };
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,7 +250,11 @@ impl<'a> Placer<'a> {
             Err(error) => return Err(error.into()),
         };
         let entry = Entry::new(path, Kind::Directory, PARENT_MODE);
-        self.begin_directory(&fd, &entry, self.options.parents_mtime)?;
+        // Nobody asked for it, so it is root's whoever owns the rest, as in Docker.
+        let owner = self.options.owner.take();
+        let begun = self.begin_directory(&fd, &entry, self.options.parents_mtime);
+        self.options.owner = owner;
+        begun?;
         self.implied.insert(path.to_owned());
         Ok(fd)
     }
@@ -312,7 +317,12 @@ impl<'a> Placer<'a> {
             return Ok(());
         }
         let mode = Mode::from_raw_mode(0o600);
-        self.make(&entry.path, |directory, name| rustix::fs::mknodat(directory, name, file_type, mode, device))?;
+        let device =
+            Device { is_block: file_type == FileType::BlockDevice, major: major(device), minor: minor(device) };
+        self.make(&entry.path, |directory, name| match file_type {
+            FileType::Fifo => rustix::fs::mknodat(directory, name, file_type, mode, 0),
+            _ => owner::make_device(directory, name, device, mode),
+        })?;
         self.owner_at(entry)?;
         let (directory, name) = self.parent_of(&entry.path)?;
         chmod_at(directory, name, Mode::from_raw_mode(entry.mode))?;
@@ -428,15 +438,14 @@ impl<'a> Placer<'a> {
         }
     }
 
-    fn owner(&self, entry: &Entry) -> Option<(Option<Uid>, Option<Gid>)> {
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        self.options.sets_owners.then(|| (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
+    fn owner(&self, entry: &Entry) -> Option<(u32, u32)> {
+        self.options.sets_owners.then(|| self.options.owner.unwrap_or((entry.uid, entry.gid)))
     }
 
     fn owner_at(&mut self, entry: &Entry) -> io::Result<()> {
         let Some((uid, gid)) = self.owner(entry) else { return Ok(()) };
         let (directory, name) = self.parent_of(&entry.path)?;
-        Ok(rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
+        owner::set_at(directory, name, uid, gid)
     }
 
     fn time_at(&mut self, entry: &Entry) -> io::Result<()> {
@@ -448,12 +457,12 @@ impl<'a> Placer<'a> {
     /// owner takes away setuid bits and capabilities.
     fn metadata(&mut self, fd: &OwnedFd, entry: &Entry, mode: u32) -> io::Result<()> {
         if let Some((uid, gid)) = self.owner(entry) {
-            rustix::fs::fchown(fd, uid, gid)?;
+            owner::set(fd, uid, gid)?;
         }
         rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
         for (name, value) in &entry.xattrs {
-            // Overlayfs's own would make this layer show or hide files of others: they are never set.
-            if is_overlay_xattr(name) {
+            // Overlayfs's own would make this layer show or hide files of others, ours give files away: never set.
+            if is_overlay_xattr(name) || name == owner::OWNER_XATTR.as_bytes() {
                 self.dropped_xattrs += 1;
                 continue;
             }

@@ -110,7 +110,7 @@ fn whiteout(placer: &mut Placer<'_>, path: &Path, form: OverlayForm) -> io::Resu
     }
 }
 
-fn make_whiteout(directory: BorrowedFd<'_>, name: &OsStr, form: OverlayForm) -> io::Result<()> {
+pub(crate) fn make_whiteout(directory: BorrowedFd<'_>, name: &OsStr, form: OverlayForm) -> io::Result<()> {
     match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
         // Refused by a seccomp profile, or by a kernel before 5.8 in a user namespace.
         Err(Errno::PERM) => make_xattr_whiteout(directory, name, form),

@@ -56,22 +56,24 @@ fn top_descriptor(images: &[Assembled], options: &LayoutOptions, out: &mut Archi
     if let [image] = images {
         return Ok(image.descriptor.clone());
     }
-    let index = image_index(images, &options.index_annotations);
-    let content = serde_json::to_vec(&index)?;
-    let descriptor = Descriptor::of(media_type::INDEX, &content);
+    let (descriptor, content) = image_index(images, &options.index_annotations);
     out.add_bytes(&blob_name(&descriptor), &content)?;
     Ok(descriptor)
 }
 
-/// Returns the index of the images of several platforms.
-pub fn image_index(images: &[Assembled], annotations: &BTreeMap<String, String>) -> Index {
-    Index {
+/// Returns the index of the images of several platforms, and its descriptor; it is of the same family as its manifests.
+pub fn image_index(images: &[Assembled], annotations: &BTreeMap<String, String>) -> (Descriptor, Vec<u8>) {
+    let is_docker = images.iter().any(|image| image.descriptor.media_type == media_type::DOCKER_MANIFEST);
+    let media_type = if is_docker { media_type::DOCKER_LIST } else { media_type::INDEX };
+    let index = Index {
         schema_version: 2,
-        media_type: media_type::INDEX.into(),
+        media_type: media_type.into(),
         manifests: images.iter().map(|image| image.descriptor.clone()).collect(),
         annotations: annotations.clone(),
         extra: BTreeMap::new(),
-    }
+    };
+    let content = serde_json::to_vec(&index).unwrap_or_default();
+    (Descriptor::of(media_type, &content), content)
 }
 
 fn named(top: &Descriptor, options: &LayoutOptions, images: &[Assembled]) -> Vec<Descriptor> {

@@ -7,15 +7,17 @@ mod image;
 mod layout;
 mod registry;
 
+pub use archive::Archive;
 pub use image::{Assembled, MediaTypes, assemble, rfc3339};
 pub use layout::image_index;
 
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Summary, Task};
 use crate::exec::request::{Annotation, AnnotationLevel, BuildRequest, OutputKind, OutputSpec};
-use crate::exec::{Built, LayerOptions, Session, export_tree, finish_layers, store_failure, view};
-use crate::image::{Descriptor, Digest, Reference, media_type};
-use archive::Archive;
+use crate::exec::{Built, BuiltImage, LayerOptions, Session, View, export_tree, finish_layers, store_failure, view};
+use crate::image::{Descriptor, Digest, Reference};
+use crate::layer::{Compression, TarWriter};
+use crate::snapshot::upper::append_tree;
 use layout::LayoutOptions;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -28,6 +30,28 @@ pub struct Written {
     pub image_id: Option<Digest>,
     /// For the last lines of a build.
     pub summary: Summary,
+}
+
+/// Refuses, before anything is built, what could not be written afterwards.
+pub fn check(request: &BuildRequest) -> Result<(), Diagnostic> {
+    for output in &request.outputs {
+        let is_pushed = output.push || output.kind == OutputKind::Registry;
+        if is_pushed && request.tags.is_empty() && output.names.is_empty() {
+            return Err(Diagnostic::error(Exit::Usage, "an image that is pushed needs a name")
+                .hint("give one with `-t HOST/NAME:TAG`"));
+        }
+        request.tags.iter().chain(&output.names).try_for_each(|name| parse_name(name).map(drop))?;
+        let parent = output.dest.as_deref().filter(|dest| output.kind != OutputKind::Local && *dest != Path::new("-"));
+        let parent = parent.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(missing) = parent.filter(|parent| !parent.is_dir()) {
+            return Err(Diagnostic::error(
+                Exit::Usage,
+                format!("cannot write to `{}`: no such directory", missing.display()),
+            )
+            .hint(format!("make it: `mkdir -p {}`", missing.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Writes what a build has made to all places that were asked for.
@@ -101,11 +125,19 @@ impl Output<'_> {
     }
 
     fn assemble(&self) -> Result<Vec<Assembled>, Diagnostic> {
-        let docker = self.output.oci_media_types == Some(false)
-            || (self.output.kind == OutputKind::Docker && self.output.oci_media_types.is_none());
-        let media_types = if docker { MediaTypes::Docker } else { MediaTypes::Oci };
+        let has = |level| !self.annotations(level).is_empty();
+        if self.built.images.len() == 1 && (has(AnnotationLevel::Index) || has(AnnotationLevel::IndexDescriptor)) {
+            return Err(Diagnostic::error(Exit::Usage, "index annotations are not supported for a single platform")
+                .hint("leave `index:` away, or name several platforms with `--platform`"));
+        }
+        let is_docker = self.output.oci_media_types == Some(false);
+        if is_docker && matches!(self.output.compression, Compression::Zstd(_)) {
+            let message = "`compression=zstd` conflicts with `oci-mediatypes=false`: Docker's types know no zstd";
+            return Err(Diagnostic::error(Exit::Usage, message));
+        }
+        let media_types = if is_docker { MediaTypes::Docker } else { MediaTypes::Oci };
         let annotations = self.annotations(AnnotationLevel::Manifest);
-        let assemble_one = |image: &crate::exec::BuiltImage| {
+        let assemble_one = |image: &BuiltImage| {
             let options = LayerOptions::of(self.output, image.target.epoch);
             let layers = finish_layers(self.session, &image.filesystem, &options, self.task)?;
             Ok(assemble(&image.target, layers, media_types, &annotations))
@@ -135,6 +167,13 @@ impl Output<'_> {
     }
 
     fn write_layout(&self, written: &mut Written) -> Result<(), Diagnostic> {
+        if self.output.kind == OutputKind::Docker && self.built.images.len() > 1 {
+            return Err(Diagnostic::error(
+                Exit::Usage,
+                "the docker exporter does not support exporting manifest lists: `type=docker` takes one platform",
+            )
+            .hint("use `type=oci`, or name one platform with `--platform`"));
+        }
         let images = self.assemble()?;
         let options = self.layout_options()?;
         let top = top_descriptor(&images, &options.index_annotations);
@@ -169,34 +208,46 @@ impl Output<'_> {
 
     fn write_tar(&self, written: &mut Written) -> Result<(), Diagnostic> {
         let dest = self.destination()?;
-        let write = |root: &crate::sys::Root| -> io::Result<()> {
+        let trees = self.trees()?;
+        let write = || -> io::Result<()> {
             let (target, rename) = archive::open_target(&dest)?;
-            let writer = crate::snapshot::upper::write_tree_tar(
-                root,
-                BufWriter::with_capacity(1 << 20, target),
-                &Default::default(),
-            )
-            .map_err(io::Error::other)?;
-            archive::close_target(writer, rename)
+            let mut writer = TarWriter::new(BufWriter::with_capacity(1 << 20, target));
+            for (directory, tree, epoch) in &trees {
+                append_tree(&mut writer, &tree.root, directory, *epoch).map_err(io::Error::other)?;
+            }
+            archive::close_target(writer.finish()?, rename)
         };
-        let [image] = self.built.images.as_slice() else { return Err(one_platform_only("tar")) };
-        let view = view(self.session, &image.filesystem)?;
-        write(&view.root).map_err(|error| write_failure(&dest, &error))?;
+        write().map_err(|error| write_failure(&dest, &error))?;
         written.summary.destinations.push(dest.display().to_string());
         Ok(())
     }
 
     fn write_local(&self, written: &mut Written) -> Result<(), Diagnostic> {
         let dest = self.destination()?;
-        let [image] = self.built.images.as_slice() else { return Err(one_platform_only("local")) };
-        let left_out = export_tree(&view(self.session, &image.filesystem)?, &dest)?;
-        if let Some(first) = left_out.first() {
-            let message = format!("{} device nodes are left out of `{}`", left_out.len(), dest.display());
-            let warning = Diagnostic::warning(message).note(format!("the first is {first:?}"));
-            self.session.reporter().warn(warning.hint("an archive, `type=tar`, holds them"));
+        for (directory, tree, epoch) in self.trees()? {
+            let left_out = export_tree(&tree, &dest.join(directory), epoch)?;
+            if let Some(first) = left_out.first() {
+                let message = format!("{} device nodes are left out of `{}`", left_out.len(), dest.display());
+                let warning = Diagnostic::warning(message).note(format!("the first is {first:?}"));
+                self.session.reporter().warn(warning.hint("an archive, `type=tar`, holds them"));
+            }
         }
         written.summary.destinations.push(dest.display().to_string());
         Ok(())
+    }
+
+    /// The root file systems and the directories they are written to: their platforms' names, if there are several or
+    /// `platform-split` asks for it, as BuildKit has it; a tar of BuildKit does not hear of `platform-split`.
+    /// With a SOURCE_DATE_EPOCH every file gets that time.
+    fn trees(&self) -> Result<Vec<(PathBuf, View, Option<i64>)>, Diagnostic> {
+        let asked = self.output.platform_split.filter(|_| self.output.kind == OutputKind::Local);
+        let is_split = asked.unwrap_or(self.built.images.len() > 1);
+        let tree = |image: &BuiltImage| {
+            let platform = image.target.platform.to_string().replace('/', "_");
+            let directory = if is_split { PathBuf::from(platform) } else { PathBuf::new() };
+            Ok((directory, view(self.session, &image.filesystem)?, image.target.epoch))
+        };
+        self.built.images.iter().map(tree).collect()
     }
 
     /// Keeps the image in the store, and pushes it where that is asked for.
@@ -210,8 +261,7 @@ impl Output<'_> {
         let annotations = self.annotations(AnnotationLevel::Index);
         let top = top_descriptor(&images, &annotations);
         if images.len() != 1 {
-            let index = serde_json::to_vec(&image_index(&images, &annotations)).unwrap_or_default();
-            store.write_blob(&index).map_err(store_failure)?;
+            store.write_blob(&image_index(&images, &annotations).1).map_err(store_failure)?;
         }
         store.name_image(&self.names()?, &top).map_err(store_failure)?;
         if self.output.push {
@@ -222,10 +272,6 @@ impl Output<'_> {
 
     fn push(&self, images: &[Assembled]) -> Result<Descriptor, Diagnostic> {
         let names = self.names()?;
-        if names.is_empty() {
-            return Err(Diagnostic::error(Exit::Usage, "an image that is pushed needs a name")
-                .hint("give one with `-t HOST/NAME:TAG`"));
-        }
         let top = top_descriptor(images, &self.annotations(AnnotationLevel::Index));
         registry::push(self.session, &names, images, &self.annotations(AnnotationLevel::Index), self.task)?;
         Ok(top)
@@ -259,16 +305,8 @@ impl Output<'_> {
 fn top_descriptor(images: &[Assembled], index_annotations: &BTreeMap<String, String>) -> Descriptor {
     match images {
         [image] => image.descriptor.clone(),
-        _ => {
-            let index = serde_json::to_vec(&image_index(images, index_annotations)).unwrap_or_default();
-            Descriptor::of(media_type::INDEX, &index)
-        }
+        _ => image_index(images, index_annotations).0,
     }
-}
-
-fn one_platform_only(kind: &str) -> Diagnostic {
-    Diagnostic::error(Exit::Usage, format!("`type={kind}` takes one platform for now"))
-        .hint("name one with `--platform`")
 }
 
 fn write_failure(path: &Path, error: &io::Error) -> Diagnostic {

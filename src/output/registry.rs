@@ -5,7 +5,7 @@ use super::layout::image_index;
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Task;
 use crate::exec::Session;
-use crate::image::{Reference, media_type};
+use crate::image::Reference;
 use crate::registry::{BlobSource, PushBlob, PushManifest};
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ pub fn push(
     let top = match manifests.as_slice() {
         [_] => manifests.remove(0),
         _ => {
-            let index = serde_json::to_vec(&image_index(images, index_annotations)).unwrap_or_default();
-            PushManifest { media_type: media_type::INDEX.into(), bytes: index.into() }
+            let (descriptor, index) = image_index(images, index_annotations);
+            PushManifest { media_type: descriptor.media_type, bytes: index.into() }
         }
     };
     let blobs: Vec<PushBlob> = images.iter().flat_map(|image| blobs(session, image)).collect();

@@ -7,7 +7,7 @@ use super::stages::{Base, Origin};
 use super::state::{State, bare_config, empty_config};
 use super::{ImageSource, NamedContext, reference};
 use crate::diag::{Diagnostic, Place, Span, nearest};
-use crate::image::Platform;
+use crate::image::{ImageConfig, Platform};
 use std::sync::Arc;
 
 impl Planner<'_> {
@@ -36,30 +36,33 @@ impl Planner<'_> {
     }
 
     fn image(&mut self, name: &str, platform: &Platform, span: Span) -> Result<Arc<ImageFacts>, Diagnostic> {
-        let hint = self.stage_hint(name);
-        let with_hint = |error: Diagnostic| match &hint {
-            Some(hint) => error.hint(hint.clone()),
-            None => error,
-        };
         if let Err(message) = reference::check(name) {
-            return Err(with_hint(self.error(span, format!("failed to parse stage name `{name}`")).note(message)));
+            let error = self.error(span, format!("failed to parse stage name `{name}`")).note(message);
+            let error = self.with_stage_hint(error, name);
+            let lower = name.to_lowercase();
+            let is_only_case = lower != name && reference::check(&lower).is_ok();
+            return Err(if is_only_case { error.hint(format!("write it in lower case: `{lower}`")) } else { error });
         }
         let wanted = (name.to_owned(), platform.clone());
         if let Some(facts) = self.known_images.get(&wanted) {
             return Ok(facts.clone());
         }
         let source = self.source();
-        let facts = self
-            .facts
-            .image(ImageSource::Reference(name), platform)
-            .map_err(|error| with_hint(error.at(source, span)))?;
+        let facts = match self.facts.image(ImageSource::Reference(name), platform) {
+            Ok(facts) => facts,
+            Err(error) => return Err(self.with_stage_hint(error.at(source, span), name)),
+        };
         self.known_images.insert(wanted, facts.clone());
         Ok(facts)
     }
 
-    fn stage_hint(&self, name: &str) -> Option<String> {
+    /// Adds the stage that may have been meant; looked for only when there is an error, for it compares all names.
+    fn with_stage_hint(&self, error: Diagnostic, name: &str) -> Diagnostic {
         let names = self.stages.iter().map(|stage| stage.name.as_str()).filter(|stage| !stage.is_empty());
-        nearest(name, names).map(|stage| format!("did you mean the stage `{stage}`?"))
+        match nearest(name, names) {
+            Some(stage) => error.hint(format!("did you mean the stage `{stage}`?")),
+            None => error,
+        }
     }
 
     /// Returns the image that a `--build-context` names; `None` for files and for `docker-image://scratch`.
@@ -97,11 +100,13 @@ impl Planner<'_> {
             Base::Scratch => State::scratch(self.options.platform.clone()),
             Base::Context(context) => {
                 let facts = node.facts.clone();
-                let (root, config) = match &facts {
-                    Some(facts) => (self.image_step(index, facts, &platform, None), facts.config.clone()),
-                    None => (self.tree(index, context, &platform), empty_config(&platform)),
-                };
-                State::new(root, config, platform)
+                match &facts {
+                    Some(facts) => {
+                        let root = self.image_step(index, facts, &platform, None);
+                        State::new(root, facts.config.clone(), platform)
+                    }
+                    None => self.tree_state(index, context, empty_config(&platform), platform),
+                }
             }
             Base::Image(name) => match node.facts.clone() {
                 Some(facts) => {
@@ -112,16 +117,30 @@ impl Planner<'_> {
                 None => return Err(self.error(node.ast.image.span, "the base image was not looked up")),
             },
         };
+        if !self.facts.knows_images() && self.stages[index].facts.is_some() {
+            state.has_unknown_base = true;
+        }
         state.begin();
         Ok(state)
+    }
+
+    /// The files of a local directory as a base: a layer, which has its entry in the history like any other.
+    fn tree_state(&mut self, index: usize, context: usize, config: ImageConfig, platform: Platform) -> State {
+        let root = self.tree(index, context, &platform);
+        let name = self.options.contexts[context].0.clone();
+        let is_empty = root.is_none();
+        let mut state = State::new(root, config, platform);
+        if !is_empty {
+            state.record_layer(format!("[context {name}] load from client"));
+        }
+        state
     }
 
     /// A stage whose name is a `--build-context`: that is its result, none of its instructions count.
     fn replaced_state(&mut self, index: usize, context: usize, platform: Platform) -> Result<State, Diagnostic> {
         let span = self.stages[index].ast.from.span;
         let Some(facts) = self.context_image(context, &platform, span)? else {
-            let root = self.tree(index, context, &platform);
-            return Ok(State::new(root, bare_config(&platform), platform));
+            return Ok(self.tree_state(index, context, bare_config(&platform), platform));
         };
         let root = self.image_step(index, &facts, &platform, None);
         let actual = facts.config.platform();

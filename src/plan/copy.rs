@@ -36,10 +36,14 @@ impl Planner<'_> {
         self.check_chmod(copy, &words, command)?;
         self.check_checksum(copy, &words, command)?;
         let origin = command.origins.first().unwrap_or(&Origin::Main);
-        let from = self.source_ref(stage, origin, command.span())?;
+        let from_span = copy.from.as_ref().map_or(command.span(), |from| command.span_of(from.span));
+        let from = self.source_ref(stage, origin, from_span)?;
         state.record_layer(history_text(copy, &words, is_add));
         let mut sources = Vec::with_capacity(words.sources.len() + words.heredocs.len());
         for (text, word) in &words.sources {
+            if *origin == Origin::Main && classify(text) == SourceKind::Path {
+                self.lint_ignored(is_add, text, command.span_of(word.span));
+            }
             sources.push(self.copy_source(text, word, from, copy, is_add, &words, command)?);
         }
         sources.extend(words.heredocs);
@@ -48,15 +52,16 @@ impl Planner<'_> {
             sources,
             destination: path::destination(&state.cwd(), &words.destination, &state.platform.os),
             chown: words.chown,
+            // With `--chmod` BuildKit copies onto the base after all, where directories that exist keep their looks.
+            link: copy.link && words.chmod.is_none(),
             chmod: words.chmod,
-            link: copy.link,
             parents: copy.parents,
             exclude: words.exclude,
             is_add,
             unpack: copy.unpack,
             epoch: self.globals.epoch,
         };
-        let label = progress.next(&command.instruction.text);
+        let label = progress.next(&self.words.shown(&command.instruction.text, &state.env));
         self.add_step(stage, label, command, state, Op::Copy(Box::new(op)));
         Ok(())
     }
@@ -190,7 +195,7 @@ impl Planner<'_> {
             user: state.config.config.user.clone(),
             epoch: self.globals.epoch,
         };
-        let label = progress.next(&command.instruction.text);
+        let label = progress.next(&self.words.shown(&command.instruction.text, &state.env));
         self.add_step(stage, label, command, state, Op::Workdir(op));
         Ok(())
     }

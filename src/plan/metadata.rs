@@ -8,6 +8,7 @@ use super::state::State;
 use super::{port, signal};
 use crate::diag::Diagnostic;
 use crate::dockerfile::ast::{self, ArgDefinition, HealthcheckSpec, KeyValue, Word};
+use crate::dockerfile::lint;
 use crate::image::Healthcheck;
 use serde_json::{Map, Value};
 
@@ -98,6 +99,9 @@ impl Planner<'_> {
             } else {
                 entries.push(name.clone());
             }
+            let is_own =
+                self.build_args.contains_key(name) || arg.default.is_some() || self.globals.args.get(name).is_none();
+            self.capture.arg(&command.instruction, command.span(), name, value.as_deref(), is_own);
             state.args.push((name.clone(), value));
         }
         state.record(format!("ARG {}", entries.join(" ")));
@@ -196,6 +200,13 @@ impl Planner<'_> {
             let span = command.span_of(word.span);
             let split = self.words.split(&word.node, &state.env).map_err(|message| self.error(span, message))?;
             for text in split {
+                if word.node.contains('$') {
+                    let port = Word { node: text.clone(), span };
+                    let instruction = &command.instruction;
+                    let found = lint::expanded_port(self.dockerfile, &self.checks, instruction, &port);
+                    self.warnings.extend(found);
+                    self.warnings.truncate(super::warn::MAX_FINDINGS);
+                }
                 entries.extend(port::parse(&text).map_err(|error| self.error(span, error.to_string()))?);
             }
         }
@@ -215,7 +226,9 @@ impl Planner<'_> {
     ) -> Result<(), Diagnostic> {
         let text = self.expand(word, command, state)?;
         if !signal::is_signal(&text) {
-            return Err(self.error(command.span_of(word.span), format!("invalid signal: `{text}`")));
+            return Err(self
+                .error(command.span_of(word.span), format!("invalid signal: `{text}`"))
+                .hint("name a signal such as `SIGTERM` or `SIGQUIT`, or give its number"));
         }
         state.record(format!("STOPSIGNAL {text}"));
         state.config.config.stop_signal = text;

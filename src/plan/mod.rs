@@ -13,10 +13,12 @@ mod copy;
 mod environment;
 mod gotext;
 pub mod graph;
+pub mod inspect;
 mod label;
 mod lower;
 mod metadata;
 mod mount;
+pub mod outline;
 mod path;
 mod planner;
 mod port;
@@ -39,6 +41,7 @@ use crate::dockerfile::ast::Dockerfile;
 use crate::dockerfile::lint::Checks;
 use crate::image::Platform;
 use graph::ImageFacts;
+use outline::Outline;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -73,6 +76,8 @@ pub struct Options {
     pub shm_size_bytes: Option<u64>,
     /// `--ulimit`: name, soft, hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// Plans every stage, not only what the target needs: for lint rules.
+    pub all_stages: bool,
 }
 
 /// What a `--build-context` names.
@@ -101,6 +106,17 @@ pub trait Facts {
     ///
     /// Errors are diagnostics without a place; the planner adds the place.
     fn image(&mut self, source: ImageSource<'_>, platform: &Platform) -> Result<Arc<ImageFacts>, Diagnostic>;
+
+    /// Whether the configs that [`Facts::image`] returns are those of the images; if not, nothing is said of variables
+    /// that a base image may define.
+    fn knows_images(&self) -> bool {
+        true
+    }
+
+    /// Returns what makes the main context lack a path that a COPY names, e.g. ``.dockerignore:4 `dist` ``.
+    fn ignored_by(&self, _path: &str) -> Option<String> {
+        None
+    }
 }
 
 /// What [`plan`] returns.
@@ -112,6 +128,8 @@ pub struct Planned {
     pub warnings: Vec<Diagnostic>,
     /// What `# check=` or `BUILDKIT_DOCKERFILE_CHECK` says, for [`fail_on_findings`].
     pub checks: Checks,
+    /// The parameters of the target.
+    pub outline: Outline,
 }
 
 /// Plans a Dockerfile for one platform.

@@ -64,10 +64,20 @@ impl Planner<'_> {
                 MountKind::Tmpfs { size_bytes } => {
                     RunMount::Tmpfs { target: self.mount_target(&mount.target, &spot)?, size_bytes: *size_bytes }
                 }
-                MountKind::Secret { .. } => self.secret(&mount, &spot)?,
+                MountKind::Secret { .. } => {
+                    let lowered = self.secret(&mount, &spot)?;
+                    if let RunMount::Secret { id, required, .. } = &lowered {
+                        self.capture.secret(id, *required, command.span());
+                    }
+                    lowered
+                }
                 MountKind::Ssh { .. } => {
                     sockets += 1;
-                    ssh(&mount, sockets - 1, &spot)
+                    let lowered = ssh(&mount, sockets - 1, &spot);
+                    if let RunMount::Ssh { id, required, .. } = &lowered {
+                        self.capture.ssh(id, *required, command.span());
+                    }
+                    lowered
                 }
             };
             mounts.push(lowered);
@@ -143,7 +153,9 @@ impl Planner<'_> {
     fn mount_target(&self, target: &str, spot: &Spot<'_>) -> Result<String, Diagnostic> {
         let target = path::join(spot.cwd, target);
         if target == "/" {
-            return Err(self.error(spot.span, format!("invalid mount target `{target}`")));
+            return Err(self
+                .error(spot.span, format!("invalid mount target `{target}`"))
+                .hint("say where to mount it with `target=/path`; the root itself cannot be mounted over"));
         }
         Ok(target)
     }

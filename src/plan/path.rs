@@ -43,6 +43,24 @@ pub(super) fn join(parent: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// Returns a path of the context cleaned, relative to its root: `.` for the root, `..` in front kept.
+pub(super) fn clean_relative(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if path.starts_with('/') => {}
+            part => parts.push(part),
+        }
+    }
+    match (path.starts_with('/'), parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
 /// Returns the last component, `/` of the root and `.` of nothing.
 pub(super) fn base_name(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');

@@ -7,6 +7,7 @@
 use super::args::{self, Globals};
 use super::graph::{Graph, HistoryItem, ImageFacts, Op, SourceRef, Step, StepId, Target};
 use super::label::Progress;
+use super::outline::{Capture, Outline};
 use super::stages::{Base, Origin, StageNode};
 use super::state::State;
 use super::words::Words;
@@ -50,6 +51,7 @@ pub(super) struct Planner<'a> {
     pub(super) comments: Vec<String>,
     /// Variables that the instruction being lowered uses and nothing defines.
     pub(super) undefined: BTreeSet<String>,
+    pub(super) capture: Capture,
 }
 
 /// What a step is besides its operation.
@@ -91,14 +93,20 @@ impl<'a> Planner<'a> {
             checks: super::warn::checks(dockerfile, options)?,
             comments: Vec::new(),
             undefined: BTreeSet::new(),
+            capture: Capture::default(),
         };
         planner.name_stages()?;
         let target = planner.target()?;
         planner.resolve_references()?;
         planner.need(target)?;
+        let in_target: Vec<bool> = planner.stages.iter().map(|stage| stage.is_needed).collect();
+        if options.all_stages {
+            (0..planner.stages.len()).try_for_each(|index| planner.need(index))?;
+        }
         planner.name_for_progress();
         planner.lower_needed(target)?;
-        planner.finish(target)
+        let outline = planner.outline(target, &in_target);
+        planner.finish(target, outline)
     }
 
     fn lower_needed(&mut self, target: usize) -> Result<(), Diagnostic> {
@@ -126,6 +134,7 @@ impl<'a> Planner<'a> {
             let has_shell = !state.config.config.shell.is_empty();
             self.warnings.extend(lint::stage(self.dockerfile, self.stages[index].ast, &self.checks, has_shell));
             self.warnings.truncate(super::warn::MAX_FINDINGS);
+            self.capture.stage = index;
             for command in std::mem::take(&mut self.stages[index].commands) {
                 progress.is_trigger = command.is_trigger;
                 self.lower(index, &command, &mut state, &mut progress)?;
@@ -152,7 +161,7 @@ impl<'a> Planner<'a> {
         id
     }
 
-    fn finish(mut self, target: usize) -> Result<Planned, Diagnostic> {
+    fn finish(mut self, target: usize, outline: Outline) -> Result<Planned, Diagnostic> {
         let Some(state) = self.states[target].take() else {
             return Err(Diagnostic::error(crate::diag::Exit::Bug, "the target stage was not planned"));
         };
@@ -183,7 +192,7 @@ impl<'a> Planner<'a> {
             epoch: self.globals.epoch,
         });
         self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
-        Ok(Planned { graph: self.graph, warnings: self.warnings, checks: self.checks })
+        Ok(Planned { graph: self.graph, warnings: self.warnings, checks: self.checks, outline })
     }
 
     /// Returns whether results found for the steps of a stage must not be used.

@@ -41,7 +41,7 @@ impl Planner<'_> {
         if let Some(socket) = socket.filter(|_| env.get("SSH_AUTH_SOCK").is_none()) {
             env.set("SSH_AUTH_SOCK", socket);
         }
-        let label = progress.next(&run_text(run, &command.instruction.text));
+        let label = progress.next(&self.words.shown_run(&run_text(run, &command.instruction.text), &state.env));
         state.record_layer(format!("RUN {} # buildkit", history_text(&argv, state)));
         let op = RunOp {
             base: state.root,

@@ -5,7 +5,8 @@ use super::planner::Planner;
 use super::reference;
 use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
-use crate::dockerfile::ast::{Instruction, Kind, Spanned, Stage, Word};
+use crate::dockerfile::ast::{self, Instruction, Kind, Spanned, Stage, Word};
+use crate::dockerfile::lint::fix;
 use crate::image::Platform;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -102,7 +103,9 @@ impl<'a> Planner<'a> {
             self.comments.clone_from(&ast.from.comments);
             let base_name = self.expand_from(&ast.image)?;
             if base_name.is_empty() {
-                return Err(self.error(ast.image.span, format!("base name ({}) should not be blank", ast.image.node)));
+                return Err(self
+                    .error(ast.image.span, format!("base name ({}) should not be blank", ast.image.node))
+                    .hint("declare the variable above the first FROM with a default, `ARG NAME=image`, or pass `--build-arg`"));
             }
             self.lint_default_base(ast);
             let platform = self.stage_platform(ast, &name)?;
@@ -166,7 +169,10 @@ impl<'a> Planner<'a> {
                     "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
                     word.node
                 );
-                self.lint("RedundantTargetPlatform", ast.from.span, message);
+                let fix = fix::platform_flag(self.source(), ast);
+                if let Some(finding) = self.lint("RedundantTargetPlatform", ast.from.span, message) {
+                    finding.fix = fix;
+                }
             }
         } else if expanded.used.is_empty()
             && expanded.unmatched.is_empty()
@@ -252,7 +258,12 @@ impl<'a> Planner<'a> {
         }
         if let Ok(number) = from.node.parse::<i64>() {
             let index = usize::try_from(number).ok().filter(|index| *index < self.stages.len());
-            return index.map(Origin::Stage).ok_or_else(|| self.error(span, format!("invalid stage index {number}")));
+            return index.map(Origin::Stage).ok_or_else(|| {
+                let last = self.stages.len() - 1;
+                self.error(span, format!("invalid stage index {number}")).hint(format!(
+                    "the stages of this Dockerfile are 0 to {last}; better, name one with `FROM ... AS name`"
+                ))
+            });
         }
         Ok(self.origin_called(&from.node))
     }
@@ -320,18 +331,24 @@ impl<'a> Planner<'a> {
     }
 
     fn check_order(&self, index: usize, source: usize, command: &Command<'_>) -> Result<(), Diagnostic> {
+        let span = match &command.instruction.kind {
+            Kind::Copy(ast::Copy { from: Some(from), .. }) => command.span_of(from.span),
+            _ => command.span(),
+        };
         if self.stages[source].replaced_by.is_some() {
             return Ok(());
         }
         let (this, other) = (&self.stages[index].title, &self.stages[source].title);
         if source == index {
-            return Err(self.error(command.span(), format!("circular dependency detected on stage: {this}")));
+            return Err(self
+                .error(span, format!("circular dependency detected on stage: {this}"))
+                .hint("a stage cannot copy from itself: name another stage, or use `RUN cp`"));
         }
         if source > index {
             let verb = if matches!(command.instruction.kind, Kind::Run(_)) { "mount" } else { "copy" };
             return Err(self
                 .error(
-                    command.span(),
+                    span,
                     format!("cannot {verb} from stage `{other}`, it needs to be defined before current stage `{this}`"),
                 )
                 .hint(format!("move the stage `{other}` in front of this one")));

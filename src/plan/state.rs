@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) platform: Platform,
     /// Whether a WORKDIR of this Dockerfile is in force.
     pub(super) has_workdir: bool,
+    /// Whether a variable may come from a base image that nothing is known of.
+    pub(super) has_unknown_base: bool,
     /// Whether this very stage has a CMD.
     pub(super) has_cmd: bool,
 }
@@ -45,6 +47,7 @@ impl State {
             args: Vec::new(),
             platform,
             has_workdir: false,
+            has_unknown_base: false,
             has_cmd: false,
         }
     }

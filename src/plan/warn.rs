@@ -54,14 +54,17 @@ pub fn fail_on_findings(checks: &Checks, warnings: &[Diagnostic]) -> Result<(), 
 
 impl Planner<'_> {
     /// Adds a finding of a lint rule, unless the Dockerfile skips the rule.
-    pub(super) fn lint(&mut self, rule: &'static str, span: Span, message: String) {
+    ///
+    /// Returns it, so that label and fix can be added.
+    pub(super) fn lint(&mut self, rule: &'static str, span: Span, message: String) -> Option<&mut Diagnostic> {
         let is_full = self.warnings.len() >= MAX_FINDINGS;
         if is_full || !self.checks.with_comments(&self.comments).allow(rule, false) {
-            return;
+            return None;
         }
         let mut warning = Diagnostic::warning(message).at(&self.dockerfile.source, span);
         warning.rule = Some(rule);
         self.warnings.push(warning);
+        self.warnings.last_mut()
     }
 
     /// Warns of a secret that would stay readable in the image or its history.
@@ -72,10 +75,22 @@ impl Planner<'_> {
         }
     }
 
+    /// Warns of a source in the main context that an ignore rule takes out.
+    pub(super) fn lint_ignored(&mut self, is_add: bool, source: &str, span: Span) {
+        let source = super::path::clean_relative(source);
+        if let Some(rule) = self.facts.ignored_by(&source) {
+            let verb = if is_add { "Add" } else { "Copy" };
+            let message = format!("Attempting to {verb} file \"{source}\" that is excluded by .dockerignore");
+            if let Some(finding) = self.lint("CopyIgnoredFile", span, message) {
+                finding.label = format!("excluded by {rule}");
+            }
+        }
+    }
+
     /// Warns of the variables that the instruction used and nothing has defined.
     pub(super) fn lint_undefined(&mut self, state: &State, span: Span) {
         for name in std::mem::take(&mut self.undefined) {
-            if state.args.iter().any(|(declared, _)| *declared == name) {
+            if state.has_unknown_base || state.args.iter().any(|(declared, _)| *declared == name) {
                 continue;
             }
             let hint = did_you_mean(nearest(&name, state.env.names()), "$");

@@ -33,6 +33,16 @@ impl Words {
         self.with(env, |expander| expander.heredoc(body))
     }
 
+    /// Returns a RUN as progress shows it, unchanged where it cannot be expanded.
+    pub(super) fn shown_run(&self, text: &str, env: &Environment) -> String {
+        self.with(env, |expander| expander.shown(text)).map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+    }
+
+    /// Returns another instruction as progress shows it, unchanged where it cannot be expanded.
+    pub(super) fn shown(&self, text: &str, env: &Environment) -> String {
+        self.expand(text, env).map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+    }
+
     /// Parses and expands a `--mount`; returns it with the variables that are not defined.
     pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, BTreeSet<String>), String> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);

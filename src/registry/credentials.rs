@@ -126,6 +126,11 @@ impl CredentialStore {
         CredentialStore { files: files.into_iter().flatten().collect(), required: None }
     }
 
+    /// Returns the files that are there, in the order in which they are searched.
+    pub fn files(&self) -> Vec<&Path> {
+        self.files.iter().map(PathBuf::as_path).filter(|path| path.exists()).collect()
+    }
+
     /// Returns the credential for a repository of a registry.  Blocks: a helper may be run.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialsError> {
         for path in &self.files {

@@ -73,26 +73,31 @@ enum PullFromMirror {
 impl Registries {
     /// Reads `$CONTAINERS_REGISTRIES_CONF`, else the user's file, else the system's, and the drop-ins beside it.
     pub fn from_environment() -> Result<Registries, RegistriesError> {
-        let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        if let Some(path) = variable("CONTAINERS_REGISTRIES_CONF") {
+        let mut registries = Registries::default();
+        let Some((main, drop_ins)) = places() else {
+            let path = variable("CONTAINERS_REGISTRIES_CONF").unwrap_or_default();
             let text = read(&path)?.ok_or_else(|| failed(&path, &"it does not exist"))?;
             return Registries::parse(&text).map_err(|reason| failed(&path, &reason));
-        }
-        let config = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
-        let user = config.map(|dir| dir.join("containers"));
-        let system = PathBuf::from("/etc/containers");
-        let mut registries = Registries::default();
-        let main = user.iter().chain([&system]).map(|dir| dir.join("registries.conf"));
+        };
         for path in main {
             if let Some(text) = read(&path)? {
                 registries = Registries::parse(&text).map_err(|reason| failed(&path, &reason))?;
                 break;
             }
         }
-        for dir in [Some(&system), user.as_ref()].into_iter().flatten() {
-            registries.read_drop_ins(&dir.join("registries.conf.d"))?;
+        for dir in drop_ins {
+            registries.read_drop_ins(&dir)?;
         }
         Ok(registries)
+    }
+
+    /// Returns the files that [`Registries::from_environment`] reads.
+    pub fn files() -> Vec<PathBuf> {
+        let Some((main, drop_ins)) = places() else {
+            return variable("CONTAINERS_REGISTRIES_CONF").into_iter().collect();
+        };
+        let main = main.into_iter().find(|path| path.exists());
+        main.into_iter().chain(drop_ins.iter().flat_map(|dir| drop_in_files(dir))).collect()
     }
 
     /// Parses the text of one file; the error is the reason.
@@ -113,11 +118,7 @@ impl Registries {
 
     /// Adds the files of a drop-in directory in the order of their names; the same prefix replaces what was there.
     fn read_drop_ins(&mut self, dir: &Path) -> Result<(), RegistriesError> {
-        let Ok(listing) = std::fs::read_dir(dir) else { return Ok(()) };
-        let mut paths: Vec<PathBuf> = listing.filter_map(|e| Some(e.ok()?.path())).collect();
-        paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
-        paths.sort();
-        for path in paths {
+        for path in drop_in_files(dir) {
             let text = read(&path)?.unwrap_or_default();
             let new = Registries::parse(&text).map_err(|reason| failed(&path, &reason))?;
             self.entries.retain(|old| new.entries.iter().all(|n| n.prefix != old.prefix));
@@ -240,6 +241,31 @@ fn endpoint(name: &str, insecure: bool) -> Result<Endpoint, RegistryError> {
         reason: format!("a location makes no valid name: {e}"),
     })?;
     Ok(Endpoint::of(&parsed, insecure))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The files of which the first is read, and the directories of drop-ins; `None` where a variable names the only file.
+fn places() -> Option<([PathBuf; 2], [PathBuf; 2])> {
+    if variable("CONTAINERS_REGISTRIES_CONF").is_some() {
+        return None;
+    }
+    let config = variable("XDG_CONFIG_HOME")
+        .or_else(|| Some(variable("HOME")?.join(".config")))
+        .unwrap_or_else(|| "/nonexistent".into());
+    let (user, system) = (config.join("containers"), PathBuf::from("/etc/containers"));
+    let drop_ins = [system.join("registries.conf.d"), user.join("registries.conf.d")];
+    Some(([user.join("registries.conf"), system.join("registries.conf")], drop_ins))
+}
+
+fn drop_in_files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = listing.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
+    paths.sort();
+    paths
 }
 
 fn read(path: &Path) -> Result<Option<String>, RegistriesError> {

@@ -4,11 +4,12 @@
 //! in while CAP_SYS_ADMIN is still there (so `no_new_privs` stays off and set-uid programs work, as in Docker); then
 //! user and capabilities go; then the command is executed.
 
+use super::chroot;
 use super::mountpoint::{Kind, ensure, is_proc};
 use super::rootfs::{self, Staging};
 use super::seccomp;
 use super::wire::{self, Failure, Pool, Spec};
-use crate::sys::{Root, mount, process, restrict};
+use crate::sys::{Root, mount, notify, owner, process, restrict};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
@@ -54,7 +55,7 @@ pub fn child_main() -> ! {
         if !is_reader_alive(&failure) {
             std::process::exit(1);
         }
-        let Err(failed) = run(&spec, &pool);
+        let Err(failed) = if spec.is_chroot { chroot::run(&spec, &pool) } else { run(&spec, &pool) };
         report(failure, failed);
     }
     std::process::exit(1);
@@ -87,6 +88,9 @@ fn run(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {
     rustix::system::sethostname(hostname).map_err(|e| stage("set the host name", "")(e.into()))?;
     if spec.has_own_network {
         restrict::loopback_up().map_err(stage("bring up the loopback interface", ""))?;
+    }
+    if spec.supervision.as_ref().is_some_and(|supervision| supervision.plays_user) {
+        owner::keep_aside();
     }
     let root_mount = process::take_descriptor(spec.root).map_err(stage("take the root", ""))?;
     let mut staging = Staging::new().map_err(stage("mount a staging directory", ""))?;
@@ -130,23 +134,45 @@ fn enter_root(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
 
 /// Gives up what the command must not have.
 fn confine(spec: &Spec) -> Result<(), Failed> {
+    set_limits(spec)?;
+    if !spec.is_insecure {
+        restrict::limit_bounding_set(DOCKER_CAPABILITIES).map_err(stage("limit capabilities", ""))?;
+        restrict::install_filter(&seccomp::docker_profile()).map_err(stage("install the seccomp filter", ""))?;
+    }
+    if let Some(supervision) = &spec.supervision {
+        hand_calls_to_builder(supervision).map_err(stage("install the filter of the supervisor", ""))?;
+    }
+    confine_ids(spec)
+}
+
+/// Sets resource limits, file mode mask, and what descriptors exec leaves open.
+pub(super) fn set_limits(spec: &Spec) -> Result<(), Failed> {
     for (resource, soft, hard) in &spec.limits {
         restrict::set_limit(*resource, *soft, *hard).map_err(stage("set a resource limit", resource.to_string()))?;
     }
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    restrict::close_on_exec_from_3().map_err(stage("close descriptors", ""))?;
+    restrict::close_on_exec_from_3().map_err(stage("close descriptors", ""))
+}
+
+/// Becomes the user, with the capabilities that Docker gives as far as they are there.
+pub(super) fn confine_ids(spec: &Spec) -> Result<(), Failed> {
     let capabilities = if spec.is_insecure { u64::MAX } else { DOCKER_CAPABILITIES };
-    if !spec.is_insecure {
-        restrict::limit_bounding_set(capabilities).map_err(stage("limit capabilities", ""))?;
-        restrict::install_filter(&seccomp::docker_profile()).map_err(stage("install the seccomp filter", ""))?;
+    if !spec.supervision.as_ref().is_some_and(|supervision| supervision.plays_user) {
+        restrict::become_user(spec.uid, spec.gid, &spec.groups)
+            .map_err(stage("become the user", format!("{}:{}", spec.uid, spec.gid)))?;
     }
-    restrict::become_user(spec.uid, spec.gid, &spec.groups)
-        .map_err(stage("become the user", format!("{}:{}", spec.uid, spec.gid)))?;
     restrict::set_capabilities(capabilities).map_err(stage("drop capabilities", ""))?;
     restrict::die_with_parent().map_err(stage("tie the step to the builder", ""))
 }
 
-fn execute(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {
+/// From here on the builder answers the calls that it watches.
+pub(super) fn hand_calls_to_builder(supervision: &wire::Supervision) -> io::Result<()> {
+    let socket = process::take_descriptor(supervision.socket)?;
+    let listener = notify::install_listener(&supervision.program)?;
+    notify::send_descriptor(&socket, listener.as_fd())
+}
+
+pub(super) fn execute(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {
     let strings = |list: &[wire::Bytes]| -> Result<Vec<CString>, Failed> {
         let strings: Result<Vec<_>, _> = list.iter().map(|range| CString::new(pool.get(*range))).collect();
         strings.map_err(|error| stage("read the command", "")(error.into()))

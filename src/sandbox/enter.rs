@@ -7,7 +7,7 @@ use super::probe::{IdMap, IsolationError, Probe, Rung, Wall};
 use super::subid::Mapping;
 use crate::sys::overlay::OverlayForm;
 use crate::sys::process::{ExitStatus, Fork, exit_now, fork_single_threaded, unshare};
-use crate::sys::{mount, restrict};
+use crate::sys::{mount, owner, restrict};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Where the program now is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Entered {
     /// The rung.
     pub rung: Rung,
@@ -43,14 +43,17 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
             restrict::become_user(0, 0, &[]).map_err(failed("become root of the user namespace"))?;
             mount::make_all_private().map_err(failed("make mounts private"))?;
         }
-        Rung::SingleId | Rung::Chroot | Rung::None => {}
+        Rung::SingleId => {
+            enter_with_single_id(probe).map_err(failed("map the only id"))?;
+            owner::keep_aside();
+            mount::make_all_private().map_err(failed("make mounts private"))?;
+        }
+        // Without privileges no owner can be given to a file.
+        Rung::None if probe.euid != 0 => owner::keep_aside(),
+        Rung::Chroot | Rung::None => {}
     }
     let can_run = match rung {
-        Rung::Root | Rung::Rootless => Ok(()),
-        Rung::SingleId | Rung::Chroot => Err(best_wall(
-            probe,
-            &format!("RUN is not possible yet with isolation `{rung}`, the best that this machine allows"),
-        )),
+        Rung::Root | Rung::Rootless | Rung::SingleId | Rung::Chroot => Ok(()),
         Rung::None => Err(best_wall(probe, "this machine allows nothing that RUN could be isolated with")),
     };
     Ok(Entered { rung, overlay_form: probe.overlay_form(rung), can_run })
@@ -92,6 +95,16 @@ fn enter_user_namespace(map: &IdMap) -> io::Result<()> {
     told?;
     read?;
     if status == ExitStatus::Code(0) { Ok(()) } else { Err(io::Error::other(text.trim().to_owned())) }
+}
+
+/// Moves into a new user namespace in which the user is root and nobody else exists.
+fn enter_with_single_id(probe: &Probe) -> io::Result<()> {
+    unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)?;
+    // Who may leave a group could gain by it, so the kernel wants that ruled out first (user_namespaces(7)).
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    let own = |id| [Mapping { inside: 0, outside: id, count: 1 }];
+    write_map("uid_map", &own(probe.euid), std::process::id())?;
+    write_map("gid_map", &own(probe.egid), std::process::id())
 }
 
 /// Waits until the parent is in its namespace, maps its ids, and returns the exit code.

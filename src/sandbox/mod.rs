@@ -2,6 +2,7 @@
 
 mod cancel;
 mod child;
+mod chroot;
 mod enter;
 mod mountpoint;
 mod probe;
@@ -9,9 +10,11 @@ mod request;
 mod rootfs;
 mod run;
 mod seccomp;
+mod single_id;
 mod spec;
 mod stubs;
 mod subid;
+pub mod supervise;
 pub mod user;
 mod wire;
 

@@ -24,15 +24,29 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(spec: &RunSpec<'_>, user: &User, failure: RawFd) -> Result<Request, RunError> {
+    pub(super) fn new(
+        spec: &RunSpec<'_>,
+        user: &User,
+        failure: RawFd,
+        supervision: Option<wire::Supervision>,
+        is_chroot: bool,
+    ) -> Result<Request, RunError> {
+        let socket = supervision.as_ref().map(|supervision| supervision.socket);
         let mut pool = Pool::default();
         let mut mounts = Vec::new();
-        let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
-        let list = spec.mounts.iter().map(|mount| mount_of(mount, &mut pool, &mut mounts));
-        let mut list = list.collect::<Result<Vec<_>, _>>()?;
-        list.splice(0..0, network_files(spec, &mut pool)?);
+        let (root, list) = if is_chroot {
+            // What would be mounted is in place already.
+            let root = spec.root.as_fd().try_clone_to_owned().map_err(io_error("duplicate a descriptor"))?;
+            (root, Vec::new())
+        } else {
+            let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
+            let own = spec.mounts.iter().map(|mount| mount_of(mount, &mut pool, &mut mounts));
+            let own = own.collect::<Result<Vec<_>, _>>()?;
+            (root, network_mounts(spec, &mut pool)?.into_iter().chain(own).collect())
+        };
         let wire = wire::Spec {
             root: root.as_raw_fd(),
+            is_chroot,
             argv: arguments(spec, &mut pool)?,
             env: environment(spec, user, &mut pool)?,
             cwd: pool.put(spec.cwd.as_os_str().as_bytes()),
@@ -46,12 +60,14 @@ impl Request {
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
             has_stdin: spec.stdin.is_some(),
+            supervision,
             failure,
         };
         mounts.push(root);
         let sealed = wire::write(&wire, &pool).map_err(io_error("write the specification"))?;
         let mut keep: Vec<RawFd> = mounts.iter().map(AsRawFd::as_raw_fd).collect();
         keep.extend([sealed.as_raw_fd(), failure]);
+        keep.extend(socket);
         Ok(Request { sealed, keep, _mounts: mounts })
     }
 }
@@ -97,7 +113,7 @@ fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Resu
 /// Returns `/etc/resolv.conf` and `/etc/hosts`.
 ///
 /// A step uses the machine's network or none, so a resolver at 127.0.0.53 is as reachable as from the builder.
-fn network_files(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<[wire::Mount; 2], RunError> {
+pub(super) fn network_files(spec: &RunSpec<'_>) -> Result<[(&'static str, Vec<u8>); 2], RunError> {
     const RESOLV_CONF_LIMIT_BYTES: u64 = 1 << 20;
     let mut resolv_conf = Vec::new();
     if let Ok(file) = std::fs::File::open("/etc/resolv.conf") {
@@ -112,16 +128,19 @@ fn network_files(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<[wire::Mount; 2]
         }
         hosts.push_str(&format!("{address}\t{name}\n"));
     }
-    let mut file = |path: &str, content: &[u8]| wire::Mount::File {
+    Ok([("/etc/resolv.conf", resolv_conf), ("/etc/hosts", hosts.into_bytes())])
+}
+
+fn network_mounts(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<[wire::Mount; 2], RunError> {
+    Ok(network_files(spec)?.map(|(path, content)| wire::Mount::File {
         target: pool.put(path.as_bytes()),
-        content: pool.put(content),
+        content: pool.put(&content),
         mode: 0o644,
         uid: 0,
         gid: 0,
         // As in Docker: `echo >> /etc/hosts` is common, and is thrown away.
         read_only: false,
-    };
-    Ok([file("/etc/resolv.conf", &resolv_conf), file("/etc/hosts", hosts.as_bytes())])
+    }))
 }
 
 fn arguments(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<Vec<Bytes>, RunError> {

@@ -10,8 +10,8 @@ use super::wire::{self, Bytes, Pool, Spec};
 use crate::sys::mount::{
     Attributes, FsOption, attach, clone_mount, data_attributes, new_mount, open_path, set_attributes,
 };
-use crate::sys::{Root, process};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, makedev};
+use crate::sys::{Root, owner, process};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, makedev};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,9 +26,9 @@ const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Name, major and minor number of the device nodes of /dev.
-const DEVICES: [(&str, u32, u32); 6] =
+pub(super) const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-const DEVICE_LINKS: [(&str, &str); 6] = [
+pub(super) const DEVICE_LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -133,7 +133,11 @@ impl Staging {
         let name = self.name();
         let mut file = std::fs::File::from(create(self.fd.as_fd(), &name, 0o600)?);
         file.write_all(content)?;
-        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        match owner::set(&file, uid, gid) {
+            // Kept aside it needs an attribute, which files in memory have from Linux 6.6 on.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) && owner::is_aside() => {}
+            result => result?,
+        }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
         let place = rustix::fs::openat(&self.fd, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         clone_mount(place.as_fd(), false)

@@ -5,23 +5,30 @@
 //! so no step can reach the file on disk through `/proc/self/exe` (runc CVE-2019-5736).
 
 use super::cancel::Cancel;
+use super::chroot::{Covers, kill_descendants, pid_of};
 use super::mountpoint::{Kind, Making, ensure, kind_of};
-use super::request::Request;
+use super::probe::Rung;
+use super::request::{Request, network_files};
+use super::single_id::SingleId;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
+use super::supervise::Supervisor;
+use super::supervise::proc::Proc;
 use super::user::{self, User};
 use super::wire;
 use crate::event::Stream;
 use crate::plan::graph::Network;
-use crate::sys::Root;
 use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, sealed_program, spawn};
+use crate::sys::{Root, restrict};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 /// The argument that makes the program a step's process; the binary must hand it to [`super::child_main`].
 pub const RUN_ARGUMENT: &str = "__run";
@@ -38,6 +45,7 @@ const KERNEL_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
 #[derive(Debug)]
 pub struct Runner {
     executable: OwnedFd,
+    rung: Rung,
 }
 
 impl Runner {
@@ -50,7 +58,12 @@ impl Runner {
     pub fn with_executable(path: &Path) -> io::Result<Runner> {
         let mut program = std::fs::File::open(path)?;
         let executable = sealed_program(c"cooper", |copy| io::copy(&mut program, copy).map(drop))?;
-        Ok(Runner { executable })
+        Ok(Runner { executable, rung: Rung::Root })
+    }
+
+    /// Tells on which rung steps run; what it lacks is emulated.
+    pub fn on(self, rung: Rung) -> Runner {
+        Runner { rung, ..self }
     }
 
     /// Runs a command to its end, hands on what it writes, and leaves no mount point behind.
@@ -64,10 +77,35 @@ impl Runner {
     ) -> Result<ExitStatus, RunError> {
         let user = user::resolve(spec.root, &spec.user)?;
         let mut stubs = Stubs::default();
-        let result = prepare_root(spec, &mut stubs).and_then(|()| self.run_prepared(spec, &user, output, cancel));
+        let prepared = prepare_root(spec, &mut stubs);
+        let result = prepared.and_then(|()| match &spec.aside {
+            Some(aside) if self.rung == Rung::Chroot => self.run_covered(spec, aside, &user, output, cancel),
+            _ => self.run_prepared(spec, &user, output, cancel),
+        });
         let cleaned = stubs.remove(spec.root);
         let status = result?;
         cleaned.map_err(io_error("remove mount points"))?;
+        Ok(status)
+    }
+
+    /// Runs a step without mounts: what would be mounted covers its root for the time of it.
+    fn run_covered(
+        &self,
+        spec: &RunSpec<'_>,
+        aside: &Path,
+        user: &User,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, RunError> {
+        if spec.network == Network::None {
+            return Err(RunError::NeedsNamespaces("a step without network"));
+        }
+        let mut covers = Covers::new(spec.root, aside)?;
+        let put = covers.put(&network_files(spec)?, &spec.mounts);
+        let result = put.and_then(|()| self.run_prepared(spec, user, output, cancel));
+        let removed = covers.remove();
+        let status = result?;
+        removed.map_err(io_error("take mounts away"))?;
         Ok(status)
     }
 
@@ -78,21 +116,76 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let pipes = Pipes::new(user).map_err(io_error("make pipes"))?;
-        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd())?;
+        let is_chroot = self.rung == Rung::Chroot;
+        let plays_user = self.rung == Rung::SingleId;
+        let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
+        let mut supervisor = self.supervisor(spec, user)?;
+        let sockets = UnixStream::pair().map_err(io_error("make a socket"))?;
+        let supervision = supervisor.as_ref().map(|supervisor| wire::Supervision {
+            program: supervisor.program(),
+            socket: sockets.1.as_raw_fd(),
+            plays_user,
+        });
+        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, is_chroot)?;
         let child = self.start(spec, &pipes, &request)?;
-        drop(request);
+        drop((request, sockets.1));
         let mut readers = pipes.into_readers();
-        let pumped = pump(&child, &mut readers, output, cancel);
-        if pumped.is_err() {
-            child.kill();
-        }
-        let status = child.wait().map_err(io_error("wait for the step"))?;
+        let socket = OwnedFd::from(sockets.0);
+        let (pumped, status, served) = std::thread::scope(|scope| {
+            let serving = supervisor.as_mut().map(|supervisor| {
+                scope.spawn(|| {
+                    if is_chroot {
+                        become_reader(user)?;
+                    }
+                    supervisor.serve(&socket)
+                })
+            });
+            let pumped = pump(&child, &mut readers, output, cancel);
+            if pumped.is_err() {
+                self.end(&child);
+                child.kill();
+            }
+            let status = child.wait().map_err(io_error("wait for the step"));
+            // With the first process all others of the step have ended, and so does the serving.
+            (pumped, status, serving.map(std::thread::ScopedJoinHandle::join))
+        });
         pumped?;
+        if let Some(Ok(Err(error))) = served {
+            return Err(io_error("answer system calls of the step")(error));
+        }
         match readers.failure()? {
-            None => Ok(status),
+            None => status,
             Some(failure) => failed(failure, spec, output),
         }
+    }
+
+    /// Ends what a step has started, where no pid namespace ends with its first process.
+    fn end(&self, child: &Child) {
+        if self.rung == Rung::Chroot
+            && let Some(pid) = pid_of(child.as_fd())
+        {
+            // Without /proc there is nothing to find them by.
+            let _ = kill_descendants(pid);
+        }
+    }
+
+    /// Returns what answers system calls of the step, on the rungs that need it.
+    fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
+        Ok(match self.rung {
+            Rung::SingleId => Some(Supervisor::new(vec![Box::new(SingleId::new(user))])),
+            Rung::Chroot => Some(Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))])),
+            Rung::Root | Rung::Rootless | Rung::None => None,
+        })
+    }
+
+    /// Returns the `CLONE_NEW*` flags of a step.
+    fn namespaces(&self, spec: &RunSpec<'_>) -> i32 {
+        if self.rung == Rung::Chroot {
+            return 0;
+        }
+        let all =
+            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+        if spec.network == Network::None { all | libc::CLONE_NEWNET } else { all }
     }
 
     fn start(&self, spec: &RunSpec<'_>, pipes: &Pipes, request: &Request) -> Result<Child, RunError> {
@@ -103,20 +196,31 @@ impl Runner {
         let stdin = stdin.map_err(io_error("prepare standard input"))?;
         let number = CString::new(request.sealed.as_raw_fd().to_string()).map_err(|_| RunError::Nul("a number"))?;
         let argv = [c"cooper".to_owned(), CString::new(RUN_ARGUMENT).map_err(|_| RunError::Nul("a name"))?, number];
-        let mut namespaces =
-            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
-        if spec.network == Network::None {
-            namespaces |= libc::CLONE_NEWNET;
-        }
         spawn(&Command {
             executable: self.executable.as_fd(),
             argv: &argv,
-            namespaces,
+            namespaces: self.namespaces(spec),
             stdio: [stdin.as_fd(), pipes.stdout.1.as_fd(), pipes.stderr.1.as_fd()],
             keep: &request.keep,
         })
         .map_err(io_error("start the step's process"))
     }
+}
+
+/// Returns the real path of a root that is a directory.
+fn name_of(root: &Root) -> Result<PathBuf, RunError> {
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new());
+    let path = path.map_err(|error| io_error("name the root")(error.into()))?;
+    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
+}
+
+/// Lets this thread read the memory of a user's processes: without CAP_SYS_PTRACE the ids must be the same.
+fn become_reader(user: &User) -> io::Result<()> {
+    if user.uid == 0 {
+        return Ok(());
+    }
+    rustix::thread::set_keep_capabilities(true)?;
+    restrict::become_user(user.uid, user.gid, &user.groups)
 }
 
 /// Names what the builder was doing.
@@ -131,12 +235,19 @@ fn prepare_root(spec: &RunSpec<'_>, stubs: &mut Stubs) -> Result<(), RunError> {
         let path = path.to_owned();
         move |source| RunError::MountPoint { path, source }
     };
+    // An own size makes /dev/shm a mount like those of `--mount`, as it is in BuildKit.
+    let shm = spec.shm_size_bytes.map(|_| Path::new("/dev/shm"));
+    let targets: Vec<&Path> = spec.mounts.iter().map(MountSpec::target).chain(shm).collect();
     for directory in KERNEL_DIRECTORIES {
         let path = Path::new(directory);
         match root.stat(path, false).map_err(at(path))? {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
             // A link here would let the masks be put elsewhere (runc CVE-2019-19921).
             Some(_) => return Err(RunError::HostileMountPoint(directory)),
+            // As the parent of a mount point it goes with it; BuildKit does so, and its images are what people compare with.
+            None if targets.iter().any(|target| target.starts_with(path)) => {
+                stubs.make(root, path, Kind::Directory).map_err(at(path))?;
+            }
             None => {
                 ensure(root, path, Kind::Directory, &mut |_| Ok(())).map_err(at(path))?;
             }
@@ -192,13 +303,14 @@ struct Pipes {
 }
 
 impl Pipes {
-    fn new(user: &User) -> io::Result<Pipes> {
+    /// The write ends belong to the user, if one is given.
+    fn new(user: Option<&User>) -> io::Result<Pipes> {
         let pipes = Pipes {
             stdout: pipe_with(PipeFlags::CLOEXEC)?,
             stderr: pipe_with(PipeFlags::CLOEXEC)?,
             failure: pipe_with(PipeFlags::CLOEXEC)?,
         };
-        if user.uid != 0 {
+        if let Some(user) = user.filter(|user| user.uid != 0) {
             // Or `echo > /dev/stderr` would be refused to it.
             for (_, writer) in [&pipes.stdout, &pipes.stderr] {
                 rustix::fs::fchown(writer, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub struct RunSpec<'a> {
     /// The root file system, writable: a mount that is attached nowhere, or a directory.
     pub root: &'a Root,
+    /// A directory on the root's file system, for what is moved aside while there are no mounts.
+    pub aside: Option<PathBuf>,
     /// Command and arguments; the command is looked up in `PATH` of `env`, inside the root.
     pub argv: Vec<OsString>,
     /// The whole environment; `HOME` is added from the image's passwd file where it is missing.
@@ -150,6 +152,9 @@ pub enum RunError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Something that a step asks for needs a namespace or a mount.
+    #[error("{0} is not possible with isolation `chroot`")]
+    NeedsNamespaces(&'static str),
     /// The build was interrupted.
     #[error("canceled")]
     Canceled,

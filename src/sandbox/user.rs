@@ -98,14 +98,14 @@ fn resolve_in(passwd: &str, group: &str, wanted: &str) -> Result<User, UserError
     };
     let name = if name.is_empty() { "0" } else { name };
     let number = parse_id(name)?;
-    let account = accounts(passwd)
-        .find(|account| account.name == name)
-        .or_else(|| number.and_then(|uid| accounts(passwd).find(|account| account.uid == uid)));
-    let (uid, primary, home) = match (&account, number) {
-        (Some(account), _) => (account.uid, account.gid, account.home),
-        (None, Some(uid)) => (uid, 0, ""),
+    // A number is an id, also where a user has it for a name.
+    let is_wanted = |account: &Account<'_>| number.map_or(account.name == name, |uid| account.uid == uid);
+    let account = accounts(passwd).find(is_wanted);
+    let (uid, primary) = match (&account, number) {
+        (Some(account), _) => (account.uid, account.gid),
+        (None, Some(uid)) => (uid, 0),
         // An image without files knows root all the same.
-        (None, None) if name == "root" => (0, 0, ""),
+        (None, None) if name == "root" => (0, 0),
         (None, None) => return Err(UserError::NoUser(name.to_owned())),
     };
     let gid = if group_name.is_empty() { primary } else { resolve_group(group, group_name)? };
@@ -120,14 +120,15 @@ fn resolve_in(passwd: &str, group: &str, wanted: &str) -> Result<User, UserError
             }
         }
     }
+    // Of several users with one id the first gives the home, as in runc.
+    let home = accounts(passwd).find(|account| account.uid == uid).map_or("", |account| account.home);
     let home = if home.is_empty() { "/" } else { home };
     Ok(User { uid, gid, groups: list, home: home.to_owned() })
 }
 
 fn resolve_group(group: &str, wanted: &str) -> Result<u32, UserError> {
-    let number = parse_id(wanted)?;
-    let entry = groups(group).find(|(name, _, _)| *name == wanted);
-    entry.map(|(_, gid, _)| gid).or(number).ok_or_else(|| UserError::NoGroup(wanted.to_owned()))
+    let named = || groups(group).find(|(name, _, _)| *name == wanted).map(|(_, gid, _)| gid);
+    parse_id(wanted)?.or_else(named).ok_or_else(|| UserError::NoGroup(wanted.to_owned()))
 }
 
 /// Returns the number, `None` for what is a name, and an error for a number that is no id.
@@ -165,7 +166,10 @@ mod tests {
         assert_eq!(found("1234"), (1234, 0, vec![0], "/".into()));
         assert_eq!(found("1234:55"), (1234, 55, vec![55], "/".into()));
         assert_eq!(found(":wheel"), (0, 10, vec![10], "/root".into()));
-        assert_eq!(found("7"), (70, 71, vec![71], "/seven".into()), "a name of digits comes before the number");
+        assert_eq!(found("7"), (7, 0, vec![0], "/".into()), "digits are a number and never a name");
+        let passwd = "first:x:9:1::/first:\nsecond:x:9:2::/second:\n";
+        let second = resolve_in(passwd, GROUP, "second").unwrap();
+        assert_eq!((second.gid, second.home.as_str()), (2, "/first"), "the home is that of the id");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Paths, arguments and secrets are not always UTF-8 and may be large, so all byte strings lie raw behind the JSON.
 //! They travel in a sealed file in memory, not in arguments or environment, where other processes could read them.
 
+use crate::sys::restrict::Instruction;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,8 +18,11 @@ pub(super) struct Bytes {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
-    /// A mount that is attached nowhere.
+    /// A mount that is attached nowhere, or a directory to change the root to.
     pub root: RawFd,
+    /// Whether there are neither namespaces nor mounts.
+    pub is_chroot: bool,
+
     pub argv: Vec<Bytes>,
     pub env: Vec<Bytes>,
     pub cwd: Bytes,
@@ -33,8 +37,21 @@ pub(super) struct Spec {
     pub limits: Vec<(u32, u64, u64)>,
     pub is_insecure: bool,
     pub has_stdin: bool,
+    /// What the builder answers system calls for, if it does.
+    pub supervision: Option<Supervision>,
     /// Where a [`Failure`] is written; closed by exec.
     pub failure: RawFd,
+}
+
+/// How the step's calls reach the builder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Supervision {
+    /// The filter.
+    pub program: Vec<Instruction>,
+    /// Where its listener is sent.
+    pub socket: RawFd,
+    /// Whether the builder also plays user and groups: the process then keeps its own.
+    pub plays_user: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

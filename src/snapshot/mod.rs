@@ -1,12 +1,13 @@
 //! The root file system of a step: layers stacked by overlayfs, or a copy where it is refused.
 
+pub mod copy;
 pub mod overlay;
 pub mod upper;
 
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 
-use crate::sys::Root;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use crate::sys::{Root, owner};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
@@ -29,7 +30,8 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
             return Ok(());
         }
         let directory = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        rustix::fs::fchown(&directory, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+        let (uid, gid) = owner_of(layer, path, &stat)?;
+        owner::set(&directory, uid, gid)?;
         rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
         let time =
             |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds.try_into().unwrap_or(0) };
@@ -46,11 +48,14 @@ pub fn copy_directory_metadata(lower: &[Root], root: &Root, path: &Path) -> io::
 /// A mount point made in a directory of a lower layer brings a copy of that directory into the upper one, which stays when
 /// the mount point is gone.  `lower` begins with the uppermost layer.
 pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<()> {
-    for directory in path.ancestors().filter(|directory| directory.file_name().is_some()) {
-        let Some(own) = upper.stat(directory, false)? else { continue };
-        let mut below = lower.iter().filter_map(|layer| layer.stat(directory, false).transpose());
-        let Some(below) = below.next().transpose()? else { return Ok(()) };
-        if metadata(&own) != metadata(&below) {
+    // All looked at first: to remove one changes the time of the one it is in.
+    let above = path.ancestors().filter(|directory| directory.file_name().is_some());
+    let found = above.map(|directory| Ok((directory, upper.stat(directory, false)?)));
+    for (directory, own) in found.collect::<io::Result<Vec<_>>>()? {
+        let Some(own) = own else { continue };
+        let mut below = lower.iter().filter_map(|layer| Some((layer, layer.stat(directory, false).transpose()?)));
+        let Some((layer, below)) = below.next() else { return Ok(()) };
+        if metadata(upper, directory, &own)? != metadata(layer, directory, &below?)? {
             return Ok(());
         }
         let (parent, name) = upper.parent(directory)?;
@@ -64,6 +69,15 @@ pub fn drop_untouched(upper: &Root, lower: &[Root], path: &Path) -> io::Result<(
 }
 
 /// What a layer says of a directory.
-fn metadata(stat: &Stat) -> (u32, u32, u32, i64, u64) {
-    (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec)
+fn metadata(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, (u32, u32), i64, u64)> {
+    Ok((stat.st_mode, owner_of(layer, path, stat)?, stat.st_mtime, stat.st_mtime_nsec))
+}
+
+fn owner_of(layer: &Root, path: &Path, stat: &Stat) -> io::Result<(u32, u32)> {
+    if owner::is_aside() {
+        let directory = layer.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+        let recorded = owner::recorded(&directory, stat)?.unwrap_or_default();
+        return Ok((recorded.uid, recorded.gid));
+    }
+    Ok((stat.st_uid, stat.st_gid))
 }

@@ -8,6 +8,7 @@ use crate::layer::{
     CAPABILITY_XATTR, Compression, Entry, Kind, LayerBlob, LayerWriter, TarWriter, Timestamp, is_whiteout, printable,
 };
 use crate::sys::overlay::OverlayForm;
+use crate::sys::owner::{Device, Owner, recorded_at};
 use crate::sys::{Root, list_xattrs, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 use std::collections::{BTreeMap, HashMap};
@@ -20,9 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// Most directories that are open at a time; those above are opened again on the way back.
 const MAX_OPEN_DIRECTORIES: usize = 64;
-
-/// Tells the owner that a file is to have in the layer, where the file system cannot hold it.
-pub type OwnerOf<'a> = &'a dyn Fn(&Path, &Stat) -> (u32, u32);
 
 /// Why a tree cannot be read as entries.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +50,6 @@ pub enum UpperError {
 pub struct Entries<'a> {
     root: &'a Root,
     form: Option<OverlayForm>,
-    owner: Option<OwnerOf<'a>>,
     directories: Vec<Directory>,
     /// The first path of each file with several names.
     links: HashMap<(u64, u64), PathBuf>,
@@ -77,12 +74,8 @@ struct Attributes {
 ///
 /// With a `form`, whiteouts and opaque marks are read as overlayfs has them; with `None` the tree is taken as it
 /// is.  Of xattrs only `security.capability` is kept; sockets are skipped, as they are in every tar.
-pub fn entries<'a>(
-    root: &'a Root,
-    form: Option<OverlayForm>,
-    owner: Option<OwnerOf<'a>>,
-) -> Result<Entries<'a>, UpperError> {
-    let mut entries = Entries { root, form, owner, directories: Vec::new(), links: HashMap::new(), opaque: None };
+pub fn entries(root: &Root, form: Option<OverlayForm>) -> Result<Entries<'_>, UpperError> {
+    let mut entries = Entries { root, form, directories: Vec::new(), links: HashMap::new(), opaque: None };
     let fd = open(root.as_fd(), OsStr::new("."), OFlags::DIRECTORY).map_err(at(Path::new("/")))?;
     if entries.attributes(&fd).map_err(at(Path::new("/")))?.is_opaque {
         entries.opaque = Some(Entry::new("", Kind::Opaque, 0));
@@ -119,7 +112,8 @@ impl Entries<'_> {
         if has_whiteouts && is_whiteout(directory, name, &stat) {
             return Ok(Some((Entry::new(path, Kind::Whiteout, 0), None)));
         }
-        let mut entry = self.described(path, &stat);
+        let recorded = recorded_at(directory, name, &stat)?;
+        let mut entry = self.described(path, &stat, recorded);
         let file_type = FileType::from_raw_mode(stat.st_mode);
         if file_type != FileType::Directory && stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
@@ -131,7 +125,11 @@ impl Entries<'_> {
         let device = (major(stat.st_rdev), minor(stat.st_rdev));
         entry.kind = match file_type {
             FileType::Directory => return Ok(Some((self.directory(entry, name)?, None))),
-            FileType::RegularFile => return self.file(entry, name, &stat).map(Some),
+            FileType::RegularFile => match recorded.and_then(|owner| owner.device) {
+                Some(Device { is_block: true, major, minor }) => Kind::BlockDevice { major, minor },
+                Some(Device { is_block: false, major, minor }) => Kind::CharDevice { major, minor },
+                None => return self.file(entry, name, &stat).map(Some),
+            },
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(self.here()?, name, Vec::new())?;
                 Kind::Symlink { target: OsString::from_vec(target.into_bytes()) }
@@ -144,8 +142,8 @@ impl Entries<'_> {
         Ok(Some((entry, None)))
     }
 
-    fn described(&self, path: &Path, stat: &Stat) -> Entry {
-        let (uid, gid) = self.owner.map_or((stat.st_uid, stat.st_gid), |owner| owner(path, stat));
+    fn described(&self, path: &Path, stat: &Stat, recorded: Option<Owner>) -> Entry {
+        let (uid, gid) = recorded.map_or((stat.st_uid, stat.st_gid), |owner| (owner.uid, owner.gid));
         let mtime = Timestamp { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
         let size_bytes = u64::try_from(stat.st_size).unwrap_or(0);
         Entry { uid, gid, mtime, ..Entry::new(path, Kind::File { size_bytes }, stat.st_mode & 0o7777) }
@@ -216,11 +214,9 @@ impl Entries<'_> {
 
 /// How a layer is written.
 #[derive(Default)]
-pub struct LayerOptions<'a> {
+pub struct LayerOptions {
     /// Later times become this one, in seconds (`rewrite-timestamp=true`).
     pub clamp_mtime: Option<i64>,
-    /// Owners that the upper directory cannot hold.
-    pub owner: Option<OwnerOf<'a>>,
 }
 
 /// Writes an upper directory as a compressed layer, in one read of every file.
@@ -229,26 +225,55 @@ pub fn write_layer<W: Write + Send + 'static>(
     form: OverlayForm,
     out: W,
     compression: Compression,
-    options: &LayerOptions<'_>,
+    options: &LayerOptions,
 ) -> Result<(LayerBlob, W), UpperError> {
     let writer = LayerWriter::new(out, compression).map_err(UpperError::Write)?;
-    let writer = write_entries(entries(upper, Some(form), options.owner)?, writer, options.clamp_mtime)?;
+    let writer = write_entries(entries(upper, Some(form))?, writer, options.clamp_mtime)?;
     writer.finish().map_err(UpperError::Write)
 }
 
-/// Writes a whole root file system as a tar, e.g. for the output `type=tar`.
-pub fn write_tree_tar<W: Write>(root: &Root, out: W, options: &LayerOptions<'_>) -> Result<W, UpperError> {
-    write_entries(entries(root, None, options.owner)?, out, options.clamp_mtime)
+/// Adds a whole root file system to a tar, as for the output `type=tar`; `mtime` is the time of everything, in seconds.
+///
+/// A `directory` that is not empty gets an entry of its own, and every name is below it.
+pub fn append_tree<W: Write>(
+    writer: &mut TarWriter<W>,
+    root: &Root,
+    directory: &Path,
+    mtime: Option<i64>,
+) -> Result<(), UpperError> {
+    let stamp = |time: Timestamp| mtime.map_or(time, |seconds| Timestamp { seconds, nanoseconds: 0 });
+    if !directory.as_os_str().is_empty() {
+        let mut top = Entry::new(directory, Kind::Directory, 0o755);
+        top.mtime = stamp(top.mtime);
+        writer.append(&top, &mut io::empty()).map_err(UpperError::Write)?;
+    }
+    append_entries(writer, entries(root, None)?, |mut entry| {
+        entry.mtime = stamp(entry.mtime);
+        entry.path = directory.join(&entry.path);
+        if let Kind::Hardlink { target } = &mut entry.kind {
+            *target = directory.join(&*target);
+        }
+        entry
+    })
 }
 
-fn write_entries<W: Write>(mut entries: Entries<'_>, out: W, clamp_mtime: Option<i64>) -> Result<W, UpperError> {
+fn write_entries<W: Write>(entries: Entries<'_>, out: W, clamp_mtime: Option<i64>) -> Result<W, UpperError> {
     let mut writer = TarWriter::new(out);
-    while let Some((mut entry, file)) = entries.next()? {
-        if let Some(latest) = clamp_mtime
-            && entry.mtime > (Timestamp { seconds: latest, nanoseconds: 0 })
-        {
-            entry.mtime = Timestamp { seconds: latest, nanoseconds: 0 };
-        }
+    let latest = clamp_mtime.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+    append_entries(&mut writer, entries, |entry| Entry {
+        mtime: latest.map_or(entry.mtime, |latest| entry.mtime.min(latest)),
+        ..entry
+    })?;
+    writer.finish().map_err(UpperError::Write)
+}
+
+fn append_entries<W: Write>(
+    writer: &mut TarWriter<W>,
+    mut entries: Entries<'_>,
+    change: impl Fn(Entry) -> Entry,
+) -> Result<(), UpperError> {
+    while let Some((entry, file)) = entries.next()? {
+        let entry = change(entry);
         let written = match file {
             Some(mut file) => writer.append(&entry, &mut file),
             None => writer.append(&entry, &mut io::empty()),
@@ -258,7 +283,7 @@ fn write_entries<W: Write>(mut entries: Entries<'_>, out: W, clamp_mtime: Option
             _ => UpperError::Write(error),
         })?;
     }
-    writer.finish().map_err(UpperError::Write)
+    Ok(())
 }
 
 /// Turns version 3 of file capabilities, which belongs to a user namespace, into version 2, which belongs to the

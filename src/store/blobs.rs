@@ -12,9 +12,24 @@ impl Store {
         self.root().join("oci/blobs/sha256").join(digest.hex())
     }
 
-    /// Whether a blob is there.
-    pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+    /// Whether a blob of that size is there; one of another size is what a crash left of it.
+    ///
+    /// Asking counts as a use: a prune beside this leaves it in place for a while.
+    pub fn has_blob(&self, digest: &Digest, size_bytes: u64) -> bool {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+        if self.blob_size(digest) != Some(size_bytes) {
+            return false;
+        }
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        // Gone between the two calls; on a read-only disk nothing is pruned either.
+        let renewed = utimensat(CWD, self.blob_path(digest), &times, AtFlags::empty());
+        !matches!(renewed, Err(rustix::io::Errno::NOENT))
+    }
+
+    /// Returns the size of a blob in bytes if it is there; that is no use of it.
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        std::fs::metadata(self.blob_path(digest)).ok().map(|metadata| metadata.len())
     }
 
     /// Reads a small blob (a manifest, a config); `None` if it is not there.
@@ -30,8 +45,8 @@ impl Store {
     /// Writes a small blob and returns its digest.
     pub fn write_blob(&self, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
-        if !self.has_blob(&digest) {
-            file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Never)?;
+        if !self.has_blob(&digest, content.len() as u64) {
+            file::write_atomically(self.root(), &self.blob_path(&digest), content, file::Replace::Always)?;
         }
         Ok(digest)
     }
@@ -52,8 +67,13 @@ impl Store {
 
     /// Takes a finished file into the layout under the digest that its writer has computed.
     pub fn adopt_blob(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), StoreError> {
+        self.adopt_path(file.into_temp_path(), digest)
+    }
+
+    /// Takes a finished file as [`Store::adopt_blob`] does, which need not be open.
+    pub fn adopt_path(&self, path: tempfile::TempPath, digest: &Digest) -> Result<(), StoreError> {
         let target = self.blob_path(digest);
-        file.persist(&target).map(drop).map_err(|e| e.error).during("rename to", &target)
+        path.persist(&target).map_err(|e| e.error).during("rename to", &target)
     }
 
     /// Gives a written blob its name, if it has the digest and size that were promised.

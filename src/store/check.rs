@@ -1,10 +1,12 @@
 //! Whether a store is whole: `cooper store check`.
 
-use super::{IoContext, Store, StoreError, records::Record};
+use super::live::{file_name, list};
+use super::records::{RECORD_LIMIT_BYTES, Record};
+use super::{IoContext, Store, StoreError};
 use crate::image::{Digest, Index, Manifest, Sha256Reader};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Largest JSON document that is followed.
 const DOCUMENT_LIMIT_BYTES: u64 = 8 << 20;
@@ -18,10 +20,12 @@ pub struct Finding {
     pub problem: String,
 }
 
-/// Reads the whole store: every blob has its digest, every name and record names what is there.
-pub fn check(store: &Store) -> Result<Vec<Finding>, StoreError> {
+/// Reads the whole store: every name and record names what is there, and with `content` every blob has its digest.
+pub fn check(store: &Store, content: bool) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
-    check_blobs(store, &mut findings)?;
+    if content {
+        check_blobs(store, &mut findings)?;
+    }
     check_images(store, &mut findings)?;
     check_records(store, &mut findings)?;
     Ok(findings)
@@ -31,7 +35,12 @@ fn check_blobs(store: &Store, findings: &mut Vec<Finding>) -> Result<(), StoreEr
     let directory = store.root().join("oci/blobs/sha256");
     for path in list(&directory)? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut reader = Sha256Reader::new(File::open(&path).during("open", &path)?);
+        let file = match File::open(&path) {
+            // A prune beside this is no damage.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.during("open", &path)?,
+        };
+        let mut reader = Sha256Reader::new(file);
         io::copy(&mut reader, &mut io::sink()).during("read", &path)?;
         if reader.finish().1.hex() != name {
             findings.push(Finding { path, problem: "its content does not have the digest that names it".into() });
@@ -55,10 +64,20 @@ fn check_images(store: &Store, findings: &mut Vec<Finding>) -> Result<(), StoreE
             Err(error) => return Err(error),
         };
         if let Ok(manifest) = serde_json::from_slice::<Manifest>(&content) {
-            for blob in manifest.layers.iter().chain([&manifest.config]).filter(|blob| !store.has_blob(&blob.digest)) {
+            for blob in manifest
+                .layers
+                .iter()
+                .chain([&manifest.config])
+                .filter(|blob| store.blob_size(&blob.digest) != Some(blob.size_bytes))
+            {
                 findings.push(Finding {
                     path: store.blob_path(&blob.digest),
-                    problem: format!("image {digest} names it, but it is missing"),
+                    problem: match store.blob_size(&blob.digest) {
+                        None => format!("image {digest} names it, but it is missing"),
+                        Some(size) => {
+                            format!("image {digest} says it has {} bytes, but it has {size}", blob.size_bytes)
+                        }
+                    },
                 });
             }
         } else if let Ok(index) = serde_json::from_slice::<Index>(&content) {
@@ -78,16 +97,11 @@ fn check_records(store: &Store, findings: &mut Vec<Finding>) -> Result<(), Store
         }
     }
     for path in list(&store.root().join("records"))? {
-        let is_record = path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("why-"));
-        let content = std::fs::read(&path).during("read", &path)?;
+        let is_record = Store::is_record(&file_name(&path));
+        let content = super::file::read_limited(&path, RECORD_LIMIT_BYTES).ok().flatten().unwrap_or_default();
         if is_record && serde_json::from_slice::<Record>(&content).is_err() {
             findings.push(Finding { path, problem: "it is no record; the step it was for will run again".into() });
         }
     }
     Ok(())
-}
-
-fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = std::fs::read_dir(directory).during("list", directory)?;
-    entries.map(|entry| entry.map(|entry| entry.path()).during("list", directory)).collect()
 }

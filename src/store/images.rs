@@ -15,7 +15,7 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// An image in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedImage {
-    /// Its full name, e.g. `docker.io/library/app:1`; `None` for one whose name went to another.
+    /// Its full name, e.g. `docker.io/library/app:1`; `None` for one that was made without a name.
     pub name: Option<String>,
     /// Its manifest or index.
     pub descriptor: Descriptor,

@@ -11,18 +11,24 @@
 //!
 //! Files are written below `tmp/` and renamed; a record is written after what it names.  So a process that is killed
 //! leaves at worst something in `tmp/`, which the next prune removes.  There is no lock that makes builds wait: a layer in use
-//! is held by a shared lock of its own, and the names of images by one that is held for a rename.
+//! is held by a shared lock of its own, and the names of images by one that is held for a rename.  Last uses are the times
+//! of files: a hit renews that of its record, its layers and what it knows of its base.
 
 mod blobs;
 mod check;
 mod file;
 mod images;
 mod layers;
+mod live;
+mod lock;
 mod logs;
 mod mounts;
 mod prune;
 mod pulled;
 mod records;
+#[cfg(test)]
+mod tests;
+mod usage;
 
 pub use blobs::BlobWriter;
 pub use check::{Finding, check};
@@ -30,13 +36,16 @@ pub use images::{NamedImage, REF_NAME};
 pub use layers::{BlobInfo, HeldLayer, LayerId, LayerMeta, PendingLayer, Snapshot};
 pub use logs::LogFile;
 pub use mounts::HeldMount;
-pub use prune::{PruneOptions, Pruned, Usage, prune, usage};
+pub use prune::{PruneOptions, Pruned, prune};
 pub use pulled::Pulled;
 pub use records::{Key, Record};
+pub use usage::{Item, Usage, items, usage};
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The version of everything the store writes; a record of another version is a miss.
 pub const VERSION: u32 = 1;
@@ -45,6 +54,8 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// Held shared while a store is open, so that a prune knows whether it is alone.
+    presence: Arc<File>,
 }
 
 /// Why the store cannot be used.
@@ -99,6 +110,9 @@ impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
     }
 }
 
+/// The file whose lock tells who has the store open.
+const PRESENCE: &str = "open.lock";
+
 const DIRECTORIES: [&str; 9] =
     ["layers", "records", "pulled", "mounts", "contexts", "logs", "tmp", "oci/blobs/sha256", "empty"];
 
@@ -125,12 +139,22 @@ impl Store {
         // The marker is made last: where it stands, everything else does.
         let marker = root.join("oci/oci-layout");
         if !marker.exists() {
-            make_directories(&root)?;
+            make_directory(&root)?;
+            // Before anything is put there.
+            refuse_foreign(&root)?;
+            DIRECTORIES.iter().try_for_each(|name| make_directory(&root.join(name)))?;
+            // It is what a file system of no image shows as its root, which every user of the image may enter.
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(root.join("empty"), mode).during("set the mode of", &root)?;
             file::write_atomically(&root, &root.join("oci/index.json"), EMPTY_INDEX, file::Replace::Never)?;
             file::write_atomically(&root, &marker, b"{\"imageLayoutVersion\":\"1.0.0\"}", file::Replace::Never)?;
         }
         refuse_foreign(&root)?;
-        Ok(Store { root })
+        let presence = root.join(PRESENCE);
+        let presence = File::options().create(true).append(true).open(&presence).during("open", &presence)?;
+        // Waits only while a prune that is alone here deletes blobs.  A file system without locks has no such prune.
+        let _ = presence.lock_shared();
+        Ok(Store { root, presence: Arc::new(presence) })
     }
 
     /// Returns its directory.
@@ -163,10 +187,8 @@ impl Store {
 const EMPTY_INDEX: &[u8] =
     br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-fn make_directories(root: &Path) -> Result<(), StoreError> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    DIRECTORIES.iter().try_for_each(|name| builder.create(root.join(name)).during("make", &root.join(name)))
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).during("make", path)
 }
 
 /// A store that others can write to would run their layers as ours (moby CVE-2021-41091).

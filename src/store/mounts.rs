@@ -1,15 +1,22 @@
 //! Cache mounts: directories that outlive the build, by id.
 
+use super::layers::random_name;
+use super::lock::{self, Mode};
 use super::{IoContext, Store, StoreError, file};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// How many private copies of one cache mount are tried before giving up.
 const PRIVATE_COPIES_LIMIT: u32 = 1000;
+/// How often a mount that a prune takes away between being made and being locked is made again.
+const ATTEMPT_LIMIT: usize = 64;
 
 /// The file beside a mount's data that says that it was filled.
 const FILLED: &str = "filled";
+/// Stands in the name of a mount that was reset while somebody used it.
+pub(super) const RESET: &str = "-reset-";
 
 /// A cache mount in use.
 #[derive(Debug)]
@@ -43,12 +50,11 @@ impl Store {
     /// Takes a cache mount that everyone may use at once; a new one is the caller's alone until it is filled.
     pub fn shared_mount(&self, id: &str) -> Result<HeldMount, StoreError> {
         let directory = self.mount_path(id, 0);
-        make(&directory)?;
-        let lock = open_lock(&directory)?;
-        if !directory.join(FILLED).exists() {
-            lock.lock().during("lock", &directory)?;
-        }
-        let mut held = held(directory, lock);
+        let mut held = again(&directory, || {
+            // Who comes while another fills it waits for the shared lock, and then finds it filled.
+            let mode = if directory.join(FILLED).exists() { Mode::Shared } else { Mode::Exclusive };
+            lock::lock(&directory, mode).map(|lock| held(directory.clone(), lock))
+        })?;
         held.is_shared = true;
         if !held.is_new {
             held.lock.lock_shared().during("lock", &held.directory)?;
@@ -59,12 +65,11 @@ impl Store {
     /// Takes a cache mount that nobody else may use, waiting for it; `on_wait` is called when it has to wait.
     pub fn locked_mount(&self, id: &str, on_wait: impl FnOnce()) -> Result<HeldMount, StoreError> {
         let directory = self.mount_path(id, 0);
-        make(&directory)?;
-        let lock = open_lock(&directory)?;
-        if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
-            on_wait();
-            lock.lock().during("lock", &directory)?;
+        if let Some(lock) = again(&directory, || lock::try_lock(&directory, Mode::Exclusive))? {
+            return Ok(held(directory, lock));
         }
+        on_wait();
+        let lock = again(&directory, || lock::lock(&directory, Mode::Exclusive))?;
         Ok(held(directory, lock))
     }
 
@@ -72,12 +77,8 @@ impl Store {
     pub fn private_mount(&self, id: &str) -> Result<HeldMount, StoreError> {
         for copy in 0..PRIVATE_COPIES_LIMIT {
             let directory = self.mount_path(id, copy);
-            make(&directory)?;
-            let lock = open_lock(&directory)?;
-            match lock.try_lock() {
-                Ok(()) => return Ok(held(directory, lock)),
-                Err(std::fs::TryLockError::WouldBlock) => {}
-                Err(std::fs::TryLockError::Error(error)) => return Err(error).during("lock", &directory),
+            if let Some(lock) = again(&directory, || lock::try_lock(&directory, Mode::Exclusive))? {
+                return Ok(held(directory, lock));
             }
         }
         Err(StoreError::Damaged { path: self.mount_path(id, 0), reason: "all its private copies are in use".into() })
@@ -86,9 +87,16 @@ impl Store {
     /// Forgets what a cache mount holds, so that it starts empty; a build that uses the old one keeps it.
     pub fn reset_mount(&self, id: &str) -> Result<(), StoreError> {
         let directory = self.mount_path(id, 0);
-        let grave = self.temporary()?;
-        match std::fs::rename(&directory, grave.path().join("mount")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).during("rename", &directory),
+        let mut aside = directory.clone().into_os_string();
+        aside.push(format!("{RESET}{}", random_name()));
+        let aside = PathBuf::from(aside);
+        match std::fs::rename(&directory, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.during("rename", &directory)?,
+        }
+        // In use it stays for now: the next prune removes it.
+        match lock::try_lock(&aside, Mode::Exclusive) {
+            Ok(Some(_lock)) => std::fs::remove_dir_all(&aside).during("remove", &aside),
             _ => Ok(()),
         }
     }
@@ -100,14 +108,23 @@ impl Store {
 }
 
 fn held(directory: PathBuf, lock: File) -> HeldMount {
+    file::renew(&lock);
     let is_new = !directory.join(FILLED).exists();
     HeldMount { directory, is_new, is_shared: false, lock }
 }
 
-fn make(directory: &Path) -> Result<(), StoreError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory.join("data")).during("make", directory)
+/// Makes a mount's directory and takes it; makes it again when a prune was faster than the lock.
+fn again<T>(directory: &Path, take: impl Fn() -> io::Result<T>) -> Result<T, StoreError> {
+    for _ in 0..ATTEMPT_LIMIT {
+        make(directory)?;
+        match take() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other.during("lock", directory),
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::ResourceBusy)).during("lock", directory)
 }
 
-fn open_lock(directory: &Path) -> Result<File, StoreError> {
-    File::open(directory).during("open", directory)
+fn make(directory: &Path) -> Result<(), StoreError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory.join("data")).during("make", directory)
 }

@@ -2,12 +2,14 @@
 //!
 //! A build whose base is known asks no registry; `--pull` does.
 
-use super::{Store, StoreError, VERSION, file};
+use super::live::list;
+use super::{IoContext, Store, StoreError, VERSION, file};
 use crate::image::{Descriptor, Platform};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-const LIMIT_BYTES: u64 = 1 << 16;
+/// Largest entry that is read.
+pub(super) const LIMIT_BYTES: u64 = 1 << 16;
 
 /// What a reference meant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,11 +33,35 @@ impl Pulled {
 }
 
 impl Store {
-    /// Returns what a reference meant last.
+    /// Returns what a reference meant last, and notes its use; a damaged entry is as good as none.
     pub fn pulled(&self, reference: &str, platform: &Platform) -> Result<Option<Pulled>, StoreError> {
-        let content = file::read_limited(&self.pulled_path(reference, platform), LIMIT_BYTES)?;
+        let content = match file::read_and_renew(&self.pulled_path(reference, platform), LIMIT_BYTES) {
+            Err(StoreError::Damaged { .. }) => None,
+            other => other?,
+        };
         let pulled = content.and_then(|content| serde_json::from_slice::<Pulled>(&content).ok());
         Ok(pulled.filter(|p| p.version == VERSION && p.reference == reference && p.platform == *platform))
+    }
+
+    /// Returns all that is known of references; damaged entries are left out.
+    pub fn all_pulled(&self) -> Result<Vec<Pulled>, StoreError> {
+        let read = |path: PathBuf| {
+            let content = file::read_limited(&path, LIMIT_BYTES).ok().flatten()?;
+            serde_json::from_slice::<Pulled>(&content).ok().filter(|pulled| pulled.version == VERSION)
+        };
+        Ok(list(&self.root().join("pulled"))?.into_iter().filter_map(read).collect())
+    }
+
+    /// Forgets what is known of references that `which` chooses.
+    pub fn forget_pulled(&self, which: impl Fn(&Pulled) -> bool) -> Result<(), StoreError> {
+        for pulled in self.all_pulled()?.into_iter().filter(|pulled| which(pulled)) {
+            let path = self.pulled_path(&pulled.reference, &pulled.platform);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).during("remove", &path)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Remembers what a reference means.

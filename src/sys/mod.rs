@@ -1,10 +1,13 @@
 //! The system calls that the standard library does not have; the only place with `unsafe`.
 
 mod attributes;
+pub mod bytes;
 mod directory;
 pub mod interrupt;
 pub mod mount;
+pub mod notify;
 pub mod overlay;
+pub mod owner;
 pub mod process;
 pub mod restrict;
 mod root;

@@ -4,7 +4,7 @@
 use std::io;
 
 /// One instruction of classic BPF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(C)]
 pub struct Instruction {
     /// Operation.

@@ -1,6 +1,7 @@
 //! The flags of `cooper build`: names and meaning of `docker buildx build`.
 
 use super::annotation::parse_annotations;
+use super::call::{Call, Question, parse_call};
 use super::output::parse_output;
 use super::run::{parse_add_host, parse_entitlement, parse_network, parse_ulimit};
 use super::source::{parse_build_arg, parse_build_context, parse_label, parse_secret, parse_ssh};
@@ -55,7 +56,7 @@ pub struct BuildArgs {
     #[arg(long = "annotation", value_name = "[LEVEL,...:]NAME=VALUE", value_parser = parse_annotation_group)]
     pub annotations: Vec<AnnotationGroup>,
 
-    /// Platform of the image, one for now, e.g. `linux/arm64` [default: this machine's]
+    /// Platforms of the image, e.g. `linux/amd64,linux/arm64`; several make an index [default: this machine's]
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub platforms: Vec<String>,
 
@@ -128,6 +129,15 @@ pub struct BuildArgs {
     #[arg(long, value_name = "KIND")]
     pub isolation: Option<String>,
 
+    /// Answers instead of building: `check`, `outline` (what the target can be given) or `targets` (the stages);
+    /// `,format=json` for programs
+    #[arg(long, value_name = "NAME[,format=json]", value_parser = parse_call)]
+    pub call: Option<Call>,
+
+    /// Checks the Dockerfile instead of building: `--call=check`
+    #[arg(long)]
+    pub check: bool,
+
     /// Says why each step missed the cache
     #[arg(long)]
     pub explain: bool,
@@ -145,8 +155,17 @@ pub struct BuildArgs {
     pub layers: bool,
 }
 
+impl BuildArgs {
+    /// Returns what `--call` and `--check` ask for; `--check` wins, as the shorter way to say it.
+    pub fn call(&self) -> Call {
+        let call = self.call.unwrap_or(Call { question: None, json: false, ignore_status: false });
+        Call { question: if self.check { Some(Question::Check) } else { call.question }, ..call }
+    }
+}
+
 /// The flags that are on or off.
-const SWITCHES: [&str; 9] = ["no_cache", "pull", "push", "load", "quiet", "explain", "rm", "force_rm", "layers"];
+const SWITCHES: [&str; 10] =
+    ["no_cache", "pull", "push", "load", "quiet", "check", "explain", "rm", "force_rm", "layers"];
 
 /// Lets switches have a value, `--push=false`, as Go's flags may.
 pub fn with_boolean_values(command: Command) -> Command {

@@ -2,6 +2,7 @@
 
 mod annotation;
 mod args;
+pub mod call;
 mod output;
 pub mod refused;
 mod request;
@@ -11,15 +12,18 @@ mod value;
 
 pub use args::{BuildArgs, with_boolean_values};
 pub use request::request;
+pub use source::{dockerfile_source, parse_build_arg};
 pub use value::parse_size;
 
 use crate::cli::diagnostic::Style;
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::exec::request::{BuildRequest, BuildResult};
+use crate::plan::inspect::Inspected;
 use crate::progress::{Face, Mode};
 use crate::sys::interrupt;
 use std::io::Write;
+use std::process::ExitCode;
 
 /// What of the environment matters to a build.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +70,28 @@ pub fn run(
         writeln!(out, "{digest}").map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
     }
     Ok(())
+}
+
+/// Answers a `--call`: the Dockerfile is looked at and nothing is built.  The answer goes to standard output.
+///
+/// `inspect` is what looks at it, at all stages where its second argument says so.
+pub fn answer(
+    args: BuildArgs,
+    question: call::Question,
+    inspect: impl FnOnce(&BuildRequest, bool, &Reporter) -> Result<Inspected, Diagnostic>,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Diagnostic> {
+    let call = args.call();
+    let request = request(args, &Environment::of_process())?;
+    let _ = interrupt::install();
+    let (reporter, receiver) = Reporter::new();
+    // What is looked up on the way is of no interest.
+    let face = Face::start(Mode::None, style, receiver);
+    let inspected = inspect(&request, question == call::Question::Check, &reporter);
+    drop(reporter);
+    face.join();
+    call::answer(call, question, inspected?, style, out)
 }
 
 /// Returns how progress is shown: `-q`, else `--progress`, else BUILDKIT_PROGRESS.

@@ -31,7 +31,7 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
         ssh: args.ssh,
         labels: args.labels,
         annotations: args.annotations.into_iter().flat_map(|group| group.0).collect(),
-        platforms: one_platform(args.platforms)?,
+        platforms: valid_platforms(args.platforms)?,
         network: args.network,
         allow: args.allow,
         add_hosts: args.add_hosts,
@@ -78,13 +78,9 @@ fn with_epoch(mut build_args: Vec<BuildArg>, environment: &Environment) -> Vec<B
     build_args
 }
 
-fn one_platform(platforms: Vec<String>) -> Result<Vec<String>, Diagnostic> {
+fn valid_platforms(platforms: Vec<String>) -> Result<Vec<String>, Diagnostic> {
     for platform in &platforms {
         platform.parse::<Platform>().map_err(|error| Diagnostic::error(Exit::Usage, error.to_string()))?;
-    }
-    if platforms.len() > 1 {
-        let message = format!("cooper builds one platform at a time: `--platform {}`", platforms.join(","));
-        return Err(Diagnostic::error(Exit::Usage, message).hint("run one build for each platform"));
     }
     Ok(platforms)
 }

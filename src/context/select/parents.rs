@@ -25,8 +25,12 @@ pub(super) fn select(
     let (start, below) = (absolute(start), absolute(below)[1..].to_vec());
     let before = selected.selection.items.len();
     for (name, node) in named(tree, &start)? {
-        if below.is_empty() || !node.is_directory() {
+        if below.is_empty() {
             selected.add_tree(tree, &name, &node, exclude)?;
+            continue;
+        }
+        // A wildcard in front of the pivot may match files too; there is nothing below them.
+        if !node.is_directory() {
             continue;
         }
         let include = IgnoreRules::from_patterns(&[text(&below)])?;

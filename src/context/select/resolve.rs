@@ -4,7 +4,8 @@ use super::walk::Walk;
 use super::{Missing, SelectError};
 use crate::context::selection::{Entry, EntryKind};
 use crate::context::tree::{FileStamp, Tree, rule_path};
-use rustix::fs::{FileType, Stat};
+use crate::sys::owner;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -102,7 +103,13 @@ pub(super) fn hidden(tree: &Tree<'_>, path: &Path, stat: &Stat) -> Result<Option
 pub(super) fn entry_of(tree: &Tree<'_>, node: &Node, path: PathBuf) -> Result<(Entry, FileStamp), SelectError> {
     let kind: EntryKind = crate::context::tree::kind_of(&node.stat, || tree.root.read_link(&node.path))
         .map_err(|source| SelectError::Read { path: node.path.clone(), source })?;
-    Ok((tree.entry(path, &node.stat, kind), FileStamp::of(&node.stat)))
+    let recorded = || {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        owner::recorded(&tree.root.open_at(&node.path, flags, Mode::empty())?, &node.stat)
+    };
+    let entry = tree.entry(path, &node.stat, kind, recorded);
+    let entry = entry.map_err(|source| SelectError::Read { path: node.path.clone(), source })?;
+    Ok((entry, FileStamp::of(&node.stat)))
 }
 
 fn stat_root(tree: &Tree<'_>) -> Result<Stat, SelectError> {

@@ -7,6 +7,7 @@ use super::SelectError;
 use crate::context::ignore::{DirectoryState, IgnoreRules};
 use crate::context::selection::{Entry, EntryKind};
 use crate::context::tree::{FileStamp, Tree, join, kind_of, read_link_at, rule_path, stat_at};
+use crate::sys::owner;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -149,7 +150,7 @@ impl<'a> Walk<'a> {
             }
             Pending { path: path.clone(), states: entered }
         });
-        let entry = self.tree.entry(path, &stat, kind);
+        let entry = self.tree.entry(path, &stat, kind, || owner::recorded_at(fd, name, &stat))?;
         Ok(Some((Child { entry, stamp: FileStamp::of(&stat), is_included, directory: None }, pending)))
     }
 }

@@ -126,6 +126,14 @@ impl<'a> Expander<'a> {
         self.expand(body, '\\', Mode { quotes_are_plain: true, ..Mode::default() })
     }
 
+    /// Expands a command for people to read: quotes and variables that are not defined stay.
+    ///
+    /// # Errors
+    /// See [`ExpandError`].
+    pub fn shown(&self, text: &str) -> Result<Expanded, ExpandError> {
+        self.expand(text, self.escape, Mode { keep_quotes: true, keep_unset: true, ..Mode::default() })
+    }
+
     fn expand(&self, text: &str, escape: char, mode: Mode) -> Result<Expanded, ExpandError> {
         if !text.contains(['$', '\'', '"', escape]) {
             return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });

@@ -1,9 +1,10 @@
 //! Rules over the whole file.
 
+use super::fix;
 use super::{Checks, Findings, Rule};
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Edit, Span};
 use crate::dockerfile::ast::{Dockerfile, Instruction, Kind, Stage, Word};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 const STAGE_NAME_CASING: Rule = Rule::new("StageNameCasing");
 const FROM_AS_CASING: Rule = Rule::new("FromAsCasing");
@@ -20,23 +21,28 @@ const RESERVED_NAMES: [&str; 2] = ["context", "scratch"];
 /// What only the lines know and the syntax tree does not.
 #[derive(Debug, Default)]
 pub(in crate::dockerfile) struct LineFacts {
-    /// The first empty line in each continued line that has one.
-    pub(in crate::dockerfile) empty_continuations: Vec<Span>,
+    /// The empty lines of each continued line that has some.
+    pub(in crate::dockerfile) empty_continuations: Vec<Vec<Span>>,
     /// The `AS` of each stage.
     pub(in crate::dockerfile) as_words: Vec<Option<Word>>,
 }
 
 /// Returns what the rules over the whole file find, in the order of the file.
 pub(in crate::dockerfile) fn parsed(dockerfile: &Dockerfile, facts: &LineFacts, checks: &Checks) -> Vec<Diagnostic> {
-    let mut findings = Findings::new(&dockerfile.source, checks);
-    for span in &facts.empty_continuations {
+    let mut findings = Findings::new(dockerfile, checks);
+    for lines in &facts.empty_continuations {
+        let start = lines.first().map_or(0, |line| line.start);
         let message = "empty line in a continued instruction".to_owned();
-        findings.add(NO_EMPTY_CONTINUATION, *span, message, "will become an error in a future version".to_owned());
+        let label = "will become an error in a future version".to_owned();
+        let finding = findings.add(NO_EMPTY_CONTINUATION, Span::new(start, start), message, label);
+        let remove = lines.iter().map(|line| Edit { span: *line, text: String::new() });
+        finding.into_iter().for_each(|finding| finding.fix = remove.clone().collect());
     }
     stage_names(dockerfile, &mut findings);
     keyword_casing(dockerfile, &mut findings);
+    let references = references(dockerfile);
     for (stage, as_word) in dockerfile.stages.iter().zip(&facts.as_words) {
-        from(stage, as_word.as_ref(), &mut findings);
+        from(stage, as_word.as_ref(), &references, &mut findings);
     }
     for instruction in instructions(dockerfile) {
         one_instruction(instruction, &mut findings);
@@ -66,6 +72,22 @@ fn stage_names(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
     }
 }
 
+/// Where each name is used behind `--from` in other than lower case, by the name in lower case.
+type References = HashMap<String, Vec<Span>>;
+
+fn references(dockerfile: &Dockerfile) -> References {
+    let mut found = References::new();
+    for instruction in instructions(dockerfile) {
+        let Kind::Copy(copy) = &instruction.kind else { continue };
+        let Some(from) = &copy.from else { continue };
+        let lower = from.node.to_ascii_lowercase();
+        if lower != from.node && fix::text(&dockerfile.source, from.span) == from.node {
+            found.entry(lower).or_default().push(from.span);
+        }
+    }
+    found
+}
+
 /// Every keyword is to be written as most of them are.
 fn keyword_casing(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
     let staged = dockerfile.stages.iter();
@@ -83,17 +105,23 @@ fn keyword_casing(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
         };
         if keyword.node != right {
             let message = format!("`{}` is not in {casing} case as most instructions are", keyword.node);
-            findings.add(CONSISTENT_INSTRUCTION_CASING, keyword.span, message, format!("write `{right}`"));
+            let label = format!("write `{right}`");
+            fix::replace(findings.add(CONSISTENT_INSTRUCTION_CASING, keyword.span, message, label), right);
         }
     }
 }
 
-fn from(stage: &Stage, as_word: Option<&Word>, findings: &mut Findings<'_>) {
+fn from(stage: &Stage, as_word: Option<&Word>, references: &References, findings: &mut Findings<'_>) {
     let (Some(name), Some(as_word)) = (&stage.name, as_word) else { return };
     let lower = name.node.to_ascii_lowercase();
     if name.node != lower {
         let message = format!("stage name `{}` should be in lower case", name.node);
-        findings.add_to(&stage.from, STAGE_NAME_CASING, name.span, message, format!("write `{lower}`"));
+        let label = format!("write `{lower}`");
+        let finding = findings.add_to(&stage.from, STAGE_NAME_CASING, name.span, message, label);
+        if let Some(finding) = fix::replace(finding, lower.clone()) {
+            let others = references.get(&lower).into_iter().flatten();
+            finding.fix.extend(others.map(|span| Edit { span: *span, text: lower.clone() }));
+        }
     }
     let keyword = &stage.from.keyword.node;
     let right = if *keyword == keyword.to_ascii_lowercase() {
@@ -103,7 +131,8 @@ fn from(stage: &Stage, as_word: Option<&Word>, findings: &mut Findings<'_>) {
     };
     if let Some(right) = right.filter(|right| *right != as_word.node) {
         let message = format!("`{}` is not in the same case as `{keyword}`", as_word.node);
-        findings.add_to(&stage.from, FROM_AS_CASING, as_word.span, message, format!("write `{right}`"));
+        let label = format!("write `{right}`");
+        fix::replace(findings.add_to(&stage.from, FROM_AS_CASING, as_word.span, message, label), right.to_owned());
     }
     description(&stage.from, "stage", &[lower.as_str()], findings);
 }
@@ -113,7 +142,9 @@ fn one_instruction(instruction: &Instruction, findings: &mut Findings<'_>) {
         Kind::Maintainer(_) => {
             let message = "MAINTAINER is deprecated".to_owned();
             let label = "use `LABEL org.opencontainers.image.authors=` instead".to_owned();
-            findings.add_to(instruction, MAINTAINER_DEPRECATED, instruction.keyword.span, message, label);
+            let (source, escape) = (findings.source, findings.escape);
+            let finding = findings.add_to(instruction, MAINTAINER_DEPRECATED, instruction.keyword.span, message, label);
+            finding.into_iter().for_each(|finding| finding.fix = fix::maintainer(source, escape, instruction));
         }
         Kind::Arg(definitions) => {
             let names: Vec<&str> = definitions.iter().map(|definition| definition.name.node.as_str()).collect();

@@ -6,18 +6,18 @@
 
 mod checks;
 mod file;
+pub mod fix;
+mod rules;
 mod stage;
 
 pub use checks::{Checks, ChecksError, RuleSet};
 pub(super) use file::{LineFacts, parsed};
-pub use stage::stage;
+pub use rules::{RULES, RuleInfo, rule_info, rule_url};
+pub use stage::{expanded_port, stage};
 
-use super::ast::Instruction;
+use super::ast::{Dockerfile, Instruction};
 use crate::diag::{Diagnostic, Source, Span};
 use std::sync::Arc;
-
-/// Where the rules are described.
-const RULES_URL: &str = "https://docs.docker.com/reference/build-checks/";
 
 /// A lint rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,28 +34,13 @@ impl Rule {
     }
 }
 
-/// Returns the address of the description of the rule with this name.
-pub fn rule_url(name: &str) -> String {
-    let mut url = RULES_URL.to_owned();
-    // Each run of capitals starts a word: `JSONArgsRecommended` is `json-args-recommended`.
-    let letters: Vec<char> = name.chars().collect();
-    for (at, letter) in letters.iter().enumerate() {
-        let starts_word = letter.is_uppercase()
-            && at > 0
-            && (letters[at - 1].is_lowercase() || letters.get(at + 1).is_some_and(|next| next.is_lowercase()));
-        url.extend(starts_word.then_some('-'));
-        url.push(letter.to_ascii_lowercase());
-    }
-    url.push('/');
-    url
-}
-
 /// The most findings that are kept of one run: a file can hold millions.
 const MAX_FINDINGS: usize = 1000;
 
 /// Findings under way, with the checks that decide which of them count.
 struct Findings<'a> {
     source: &'a Arc<Source>,
+    escape: char,
     checks: &'a Checks,
     /// The checks of the instruction last looked at, and where it starts: one may have many findings and comments.
     of_instruction: Option<(usize, Checks)>,
@@ -63,35 +48,43 @@ struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    fn new(source: &'a Arc<Source>, checks: &'a Checks) -> Findings<'a> {
-        Findings { source, checks, of_instruction: None, found: Vec::new() }
+    fn new(dockerfile: &'a Dockerfile, checks: &'a Checks) -> Findings<'a> {
+        let (source, escape) = (&dockerfile.source, dockerfile.escape);
+        Findings { source, escape, checks, of_instruction: None, found: Vec::new() }
     }
 
     /// Adds a finding about the file, unless the rule is skipped.
-    fn add(&mut self, rule: Rule, span: Span, message: String, label: String) {
-        if self.checks.allow(rule.name, rule.is_experimental) {
-            self.push(rule, span, message, label);
-        }
+    fn add(&mut self, rule: Rule, span: Span, message: String, label: String) -> Option<&mut Diagnostic> {
+        let is_allowed = self.checks.allow(rule.name, rule.is_experimental);
+        if is_allowed { self.push(rule, span, message, label) } else { None }
     }
 
     /// Adds a finding about an instruction, unless the file or the comments above the instruction skip the rule.
-    fn add_to(&mut self, instruction: &Instruction, rule: Rule, span: Span, message: String, label: String) {
+    fn add_to(
+        &mut self,
+        instruction: &Instruction,
+        rule: Rule,
+        span: Span,
+        message: String,
+        label: String,
+    ) -> Option<&mut Diagnostic> {
         let start = instruction.span.start;
         if self.of_instruction.as_ref().is_none_or(|(of, _)| *of != start) {
             self.of_instruction = Some((start, self.checks.with_comments(&instruction.comments)));
         }
         let checks = self.of_instruction.as_ref().map_or(self.checks, |(_, checks)| checks);
-        if checks.allow(rule.name, rule.is_experimental) {
-            self.push(rule, span, message, label);
-        }
+        let is_allowed = checks.allow(rule.name, rule.is_experimental);
+        if is_allowed { self.push(rule, span, message, label) } else { None }
     }
 
-    fn push(&mut self, rule: Rule, span: Span, message: String, label: String) {
-        if self.found.len() < MAX_FINDINGS {
-            let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
-            finding.rule = Some(rule.name);
-            self.found.push(finding);
+    fn push(&mut self, rule: Rule, span: Span, message: String, label: String) -> Option<&mut Diagnostic> {
+        if self.found.len() == MAX_FINDINGS {
+            return None;
         }
+        let mut finding = Diagnostic::warning(message).at(self.source, span).label(label);
+        finding.rule = Some(rule.name);
+        self.found.push(finding);
+        self.found.last_mut()
     }
 }
 

@@ -70,7 +70,7 @@ fn a_wrong_check_directive_is_an_error_with_its_place() {
 #[test]
 fn rules_have_an_address() {
     let url = rule_url("JSONArgsRecommended");
-    assert_eq!(url, "https://docs.docker.com/reference/build-checks/json-args-recommended/");
+    assert_eq!(url, "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/");
 }
 
 #[test]

@@ -133,8 +133,33 @@ impl MountError {
             MountError::VariableInFrom { .. } => {
                 Some("define a stage with `FROM <image> AS <name>`, which may use variables, and name that stage here")
             }
+            MountError::SecretWithoutId => {
+                Some("name the secret: `id=NAME`, as in `cooper build --secret id=NAME,src=FILE`")
+            }
+            MountError::NoValue { .. } => Some("write `key=value`, a comma between fields and no blanks"),
             MountError::Quote { .. } => Some("put the quotes around the whole field: `\"key=value\"`"),
             _ => None,
+        }
+    }
+}
+
+impl MountError {
+    /// Returns whether a field, as written, is what the error is about.
+    pub fn is_about(&self, field: &str) -> bool {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        match self {
+            MountError::NoValue { field: bad } | MountError::UnknownKey { field: bad, .. } => field == bad,
+            MountError::KeyOfOtherType { key: bad, .. } => key.eq_ignore_ascii_case(bad),
+            MountError::UnknownType { value: bad, .. } => {
+                key.eq_ignore_ascii_case("type") && value.eq_ignore_ascii_case(bad)
+            }
+            MountError::UnknownSharing { value: bad, .. } => {
+                key.eq_ignore_ascii_case("sharing") && value.eq_ignore_ascii_case(bad)
+            }
+            MountError::Value { key: bad_key, value: bad, .. } => key.eq_ignore_ascii_case(bad_key) && value == bad,
+            MountError::VariableInFrom { value: bad } => key.eq_ignore_ascii_case("from") && value == bad,
+            MountError::SourceAndId => matches!(key, "source" | "src"),
+            _ => false,
         }
     }
 }

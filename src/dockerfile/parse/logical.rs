@@ -17,8 +17,8 @@ pub(super) struct Logical {
     pub(super) span: Span,
     /// The comment lines directly above.
     pub(super) comments: Vec<String>,
-    /// The first empty line inside of the continued line.
-    pub(super) empty_continuation: Option<Span>,
+    /// The empty lines inside of the continued line with their line ends, adjacent ones together.
+    pub(super) empty_continuations: Vec<Span>,
 }
 
 impl Logical {
@@ -29,7 +29,7 @@ impl Logical {
             pieces: Vec::with_capacity(1),
             span: Span::new(start, start),
             comments,
-            empty_continuation: None,
+            empty_continuations: Vec::new(),
         }
     }
 

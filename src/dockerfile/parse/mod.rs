@@ -49,6 +49,16 @@ pub struct Parsed {
 /// Whatever the reference parser refuses, with its place; see also [`MAX_DOCKERFILE_BYTES`] and [`MAX_INSTRUCTIONS`].
 #[allow(clippy::result_large_err)] // once a build, and what callers pass on
 pub fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Parsed, Diagnostic> {
+    parse_checked(name, bytes, None)
+}
+
+/// Parses a Dockerfile as [`parse`] does, with other lint rules than its `# check=` says: `checks` is the value of the
+/// build argument BUILDKIT_DOCKERFILE_CHECK.
+///
+/// # Errors
+/// As [`parse`], and where `checks` is not well formed.
+#[allow(clippy::result_large_err)]
+pub fn parse_checked(name: &str, bytes: &[u8], checks: Option<&str>) -> std::result::Result<Parsed, Diagnostic> {
     if bytes.len() > MAX_DOCKERFILE_BYTES {
         let message = format!("{name} is larger than {MAX_DOCKERFILE_BYTES} bytes");
         return Err(Diagnostic::error(Exit::Usage, message));
@@ -56,10 +66,17 @@ pub fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Parsed, Diagnostic
     let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let source = Source::new(name, text);
     let (dockerfile, facts) = dockerfile(&source).map_err(|fault| fault.into_diagnostic(&source))?;
-    let checks = lint::Checks::of(&dockerfile).map_err(|error| {
-        let span = dockerfile.check.as_ref().map_or(Span::default(), |check| check.span);
-        Diagnostic::error(Exit::Usage, error.to_string()).at(&source, span)
-    })?;
+    let checks = match checks {
+        Some(value) => lint::Checks::parse(value).map_err(|error| {
+            Diagnostic::error(Exit::Usage, error.to_string()).note("in the build argument BUILDKIT_DOCKERFILE_CHECK")
+        })?,
+        None => lint::Checks::of(&dockerfile).map_err(|error| {
+            let span = dockerfile.check.as_ref().map_or(Span::default(), |check| check.span);
+            Diagnostic::error(Exit::Usage, error.to_string())
+                .at(&source, span)
+                .hint("the options are `skip=RULE,..`, `error=true` and `experimental=RULE,..`, between them `;`")
+        })?,
+    };
     let warnings = lint::parsed(&dockerfile, &facts, &checks);
     Ok(Parsed { dockerfile, warnings })
 }
@@ -113,7 +130,8 @@ fn dockerfile(source: &Arc<Source>) -> Result<(Dockerfile, lint::LineFacts)> {
     let mut reader = Reader::new(&source.text, directives.end, directives.escape);
     let mut count = 0;
     while let Some(mut logical) = reader.logical() {
-        facts.empty_continuations.extend(logical.empty_continuation);
+        let empty = std::mem::take(&mut logical.empty_continuations);
+        facts.empty_continuations.extend(Some(empty).filter(|lines| !lines.is_empty()));
         count += 1;
         if count > MAX_INSTRUCTIONS {
             return Err(Fault::new(logical.span, format!("there are more than {MAX_INSTRUCTIONS} instructions")));

@@ -3,6 +3,9 @@
 use super::logical::Logical;
 use crate::diag::Span;
 
+/// How many runs of empty lines are remembered of one continued line.
+const MAX_EMPTY_RUNS: usize = 10_000;
+
 /// Reads a source line by line.
 pub(super) struct Reader<'s> {
     source: &'s str,
@@ -80,7 +83,7 @@ impl<'s> Reader<'s> {
                 continue;
             }
             if content.is_empty() {
-                logical.empty_continuation.get_or_insert(Span::new(start, start));
+                add_empty(&mut logical.empty_continuations, Span::new(start, self.at));
                 continue;
             }
             let (piece, is_continued) = strip_continuation(line, self.escape);
@@ -108,6 +111,16 @@ impl<'s> Reader<'s> {
     }
 }
 
+/// Adds an empty line to those of a continued line.
+fn add_empty(lines: &mut Vec<Span>, line: Span) {
+    let is_full = lines.len() == MAX_EMPTY_RUNS;
+    match lines.last_mut() {
+        Some(last) if last.end == line.start => last.end = line.end,
+        _ if is_full => {}
+        _ => lines.push(line),
+    }
+}
+
 /// Splits off a continuation character at the end of a line, blanks behind it allowed.
 ///
 /// A doubled one is an escaped character, not a continuation.
@@ -128,7 +141,7 @@ mod tests {
         let line = reader.logical().unwrap();
         assert_eq!(line.text, "RUN a   bc d");
         assert_eq!(line.comments, ["hi"]);
-        assert!(line.empty_continuation.is_some());
+        assert_eq!(line.empty_continuations, [Span::new(20, 21)]);
         let fields: Vec<_> = line.part().fields().iter().map(|f| &source[f.span().start..f.span().end]).collect();
         assert_eq!(fields, ["RUN", "a", "bc", "d"]);
         assert_eq!(&source[line.span.start..line.span.end], "RUN a \\\n# no\n\n  bc d");

@@ -4,6 +4,7 @@ use super::fault::{Fault, Result};
 use super::flags::{FlagKind, Flags, Table};
 use super::heredoc::Captured;
 use super::statement::Statement;
+use crate::diag::Span;
 use crate::diag::nearest;
 use crate::dockerfile::ast::{Command, Kind, Run, Word};
 use crate::dockerfile::mount;
@@ -81,8 +82,25 @@ fn one_of(what: &str, value: &Word, known: &[&'static str]) -> Result<()> {
     })
 }
 
+/// Returns where the field stands that an error is about, or the whole value if that is not certain.
+fn culprit(value: &Word, error: &mount::MountError) -> Span {
+    let text = &value.node;
+    // Quotes and escapes that were removed leave the span longer than the text.
+    if value.span.end - value.span.start != text.len() {
+        return value.span;
+    }
+    let mut start = 0;
+    for field in text.split(',') {
+        if error.is_about(field) {
+            return Span::new(value.span.start + start, value.span.start + start + field.len());
+        }
+        start += field.len() + 1;
+    }
+    value.span
+}
+
 fn refused(value: &Word, error: &mount::MountError) -> Box<Fault> {
-    let fault = Fault::new(value.span, error.to_string());
+    let fault = Fault::new(culprit(value, error), error.to_string());
     match error.hint() {
         Some(hint) => fault.hint(hint),
         None => fault,

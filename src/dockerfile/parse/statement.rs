@@ -65,9 +65,33 @@ impl<'a> Statement<'a> {
         format!("{}{}", self.name, &line[self.keyword.text().len()..])
     }
 
-    /// Returns the error for arguments that are not there, pointing behind the keyword.
+    /// Returns the error for arguments that are not there, pointing at the keyword.
     pub(super) fn missing(&self, message: impl Into<String>) -> Box<Fault> {
-        Fault::new(self.keyword.span(), message)
+        let fault = Fault::new(self.keyword.span(), message);
+        match usage(self.name) {
+            "" => fault,
+            usage => fault.hint(format!("write `{} {usage}`", self.name)),
+        }
+    }
+}
+
+/// Returns what stands behind a keyword, an example each.
+fn usage(name: &str) -> &'static str {
+    match name {
+        "ADD" | "COPY" => "SOURCE ... DESTINATION",
+        "ARG" => "NAME[=DEFAULT]",
+        "CMD" | "ENTRYPOINT" | "SHELL" => "[\"PROGRAM\", \"ARGUMENT\"]",
+        "ENV" | "LABEL" => "NAME=VALUE",
+        "EXPOSE" => "PORT[/PROTOCOL]",
+        "FROM" => "IMAGE [AS NAME]",
+        "HEALTHCHECK" => "CMD COMMAND",
+        "MAINTAINER" => "NAME",
+        "ONBUILD" => "INSTRUCTION",
+        "RUN" => "COMMAND",
+        "STOPSIGNAL" => "SIGNAL",
+        "USER" => "NAME[:GROUP]",
+        "VOLUME" | "WORKDIR" => "/PATH",
+        _ => "",
     }
 }
 

@@ -72,7 +72,7 @@ fn errors_point_at_the_word_that_is_wrong() {
         ),
         (
             "FROM a\nRUN --mount=from=$b,target=/c x\n",
-            "2:13 [from=$b,target=/c] `from` doesn't support variable expansion: `$b` | ",
+            "2:13 [from=$b] `from` doesn't support variable expansion: `$b` | ",
         ),
         ("FROM a\nENV b\n", "2:5 [b] ENV must have two arguments | write `ENV b=value`"),
         ("FROM a\nENV b=c d\n", "2:9 [d] ENV needs `name=value`, but there is no `=` in `d` | "),

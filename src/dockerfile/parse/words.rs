@@ -81,7 +81,8 @@ pub(super) fn json_array(rest: Part<'_>) -> Result<Option<Vec<Word>>> {
     if !text.starts_with('[') {
         return Ok(None);
     }
-    let Ok(members) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
+    let parsed = serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_lone_surrogates(text)));
+    let Ok::<Vec<serde_json::Value>, _>(members) = parsed else { return Ok(None) };
     let mut literals = string_literals(text).into_iter();
     members
         .into_iter()
@@ -94,6 +95,31 @@ pub(super) fn json_array(rest: Part<'_>) -> Result<Option<Vec<Word>>> {
         })
         .collect::<Result<Vec<Word>>>()
         .map(Some)
+}
+
+/// Replaces escapes of halves of a character (`\\ud800` alone) by that of U+FFFD, as Go's JSON reader takes them.
+fn without_lone_surrogates(text: &str) -> String {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut clean, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = match (unit(at), unit(at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                clean.push_str("\\ufffd");
+                at += 6;
+                continue;
+            }
+            // An escaped backslash begins no escape with what follows it.
+            _ if rest.starts_with('\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => rest.chars().next().map_or(1, char::len_utf8),
+        };
+        clean.push_str(&rest[..length]);
+        at += length;
+    }
+    clean
 }
 
 /// Returns where the string literals of a valid JSON text stand, without their quotes.
@@ -150,6 +176,15 @@ mod tests {
         let words = json_array(line.part()).unwrap().unwrap();
         assert_eq!(words[0].node, "a\"b");
         assert_eq!((words[1].span.start, words[1].span.end), (10, 11));
+        for (text, want) in [
+            (r#"["a\ud800b"]"#, Some("a\u{fffd}b")),
+            (r#"["\ud83d\ude00\udc00"]"#, Some("\u{1f600}\u{fffd}")),
+            (r#"["\\ud800"]"#, Some("\\ud800")),
+            (r#"["\ud8"]"#, None),
+        ] {
+            let words = json_array(super::tests::line(text).part()).unwrap();
+            assert_eq!(words.as_ref().map(|words| words[0].node.as_str()), want, "{text}");
+        }
         assert!(json_array(super::tests::line("['a']").part()).unwrap().is_none());
         assert!(json_array(super::tests::line("[1]").part()).is_err());
         assert!(json_array(super::tests::line("[[\"a\"]]").part()).is_err());

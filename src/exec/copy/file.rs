@@ -1,6 +1,5 @@
 //! Writes one thing that is no directory: from the source tree, from memory, or from an open file.
 
-use super::bytes::write_at;
 use super::node::{self, timestamps};
 use super::place::Writer;
 use super::target::open_directory;
@@ -8,7 +7,9 @@ use super::tree::{Batch, FileTask, failed};
 use super::{CopyError, CopyStats, Placement, WantedOwner};
 use crate::context::selection::{Entry, EntryKind};
 use crate::sys::Root;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
+use crate::sys::bytes::write_at;
+use crate::sys::owner::{Device, make_device};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, major, minor};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -198,8 +199,11 @@ impl Writer<'_> {
                 node::replace(dest, name, || rustix::fs::symlinkat(target.as_os_str(), dest, name))
             }
             EntryKind::Fifo => mknod(FileType::Fifo, 0),
-            EntryKind::CharDevice { rdev } => mknod(FileType::CharacterDevice, *rdev),
-            EntryKind::BlockDevice { rdev } => mknod(FileType::BlockDevice, *rdev),
+            EntryKind::CharDevice { rdev } | EntryKind::BlockDevice { rdev } => {
+                let is_block = matches!(entry.kind, EntryKind::BlockDevice { .. });
+                let device = Device { is_block, major: major(*rdev), minor: minor(*rdev) };
+                node::replace(dest, name, || make_device(dest, name, device, Mode::RUSR | Mode::WUSR))
+            }
             EntryKind::Socket | EntryKind::File { .. } | EntryKind::Directory => mknod(FileType::RegularFile, 0),
         };
         made.map_err(|error| failed(error, &ends.dest_path()))?;

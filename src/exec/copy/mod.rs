@@ -8,7 +8,6 @@
 //! item every path is written once, so its files are written by several threads.
 
 mod archive;
-mod bytes;
 mod download;
 mod file;
 mod node;
@@ -148,7 +147,8 @@ impl CopyError {
 
 /// Writes a selection of `source` into the root `dest`.
 ///
-/// An empty selection (a wildcard without a match) writes nothing, not even the destination's parents.  With `--link`
+/// An empty selection (a wildcard without a match) writes nothing, not even the destination's parents, but with
+/// [`Placement::parents`] the destination is made.  With `--link`
 /// the root is an empty directory that becomes a layer of its own; nothing else differs.  On an error the root holds a
 /// part of the selection and must be thrown away.
 pub fn apply(selection: &Selection, source: &Root, dest: &Root, placement: &Placement) -> Result<CopyStats, CopyError> {

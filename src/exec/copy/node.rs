@@ -1,6 +1,7 @@
 //! Makes one file system node that is no directory, and sets owner, mode and time.
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use crate::sys::owner;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
@@ -65,7 +66,7 @@ pub(super) fn create_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedF
 ///
 /// The owner first, for chown takes setuid and setgid bits away.
 pub(super) fn set_owner_and_mode(file: impl AsFd, uid: u32, gid: u32, mode: u32) -> io::Result<bool> {
-    let given = is_given(rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))?;
+    let given = is_given(owner::set(&file, uid, gid))?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     Ok(given)
 }
@@ -77,8 +78,7 @@ pub(super) fn set_owner_and_mode_at(
     (uid, gid): (u32, u32),
     mode: Option<u32>,
 ) -> io::Result<bool> {
-    let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    let given = is_given(rustix::fs::chownat(parent, name, user, group, AtFlags::SYMLINK_NOFOLLOW))?;
+    let given = is_given(owner::set_at(parent, name, uid, gid))?;
     if let Some(mode) = mode {
         rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
     }
@@ -86,11 +86,11 @@ pub(super) fn set_owner_and_mode_at(
 }
 
 /// Whether a chown succeeded; no right to do it, or an id that the user namespace does not have, is no error.
-fn is_given(result: Result<(), Errno>) -> io::Result<bool> {
+fn is_given(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),
-        Err(Errno::PERM | Errno::INVAL) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::PERM | Errno::INVAL)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

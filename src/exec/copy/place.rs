@@ -1,11 +1,11 @@
 //! Finds the place of each item of a selection and writes it there.
 
-use super::bytes::DataPath;
 use super::target::{Created, is_directory, make_directories_at, resolve};
 use super::tree::{Batch, FileTask};
 use super::{CopyError, CopyStats, Placement};
 use crate::context::selection::{Entry, EntryKind, Item, Selection};
 use crate::sys::Root;
+use crate::sys::bytes::DataPath;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,12 @@ impl<'a> Writer<'a> {
     /// Writes everything and returns what was done.
     pub fn write(mut self, selection: &'a Selection) -> Result<CopyStats, CopyError> {
         let mut pending = Pending::default();
+        // With `--parents` BuildKit copies the directory that matches are looked for in, so that the destination is
+        // made even when there is none.
+        if self.placement.parents && selection.items.is_empty() {
+            let destination = resolve(self.dest, Path::new(&self.placement.destination))?;
+            self.make_directories(&destination)?;
+        }
         // Known as soon as one file has made it: the directory that files go into.
         let mut directory: Option<PathBuf> = None;
         for item in &selection.items {

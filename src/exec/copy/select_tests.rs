@@ -68,3 +68,17 @@ fn a_wildcard_without_a_match_writes_nothing() {
     let bench = Bench::new().file("f", "x");
     assert_eq!(copy(&bench, &["*.none"], SelectOptions::default(), "/o/"), Vec::<String>::new());
 }
+
+#[test]
+fn parents_without_a_match_make_the_destination() {
+    let bench = Bench::new().file("d/f", "x");
+    let options = SelectOptions { parents: true, exclude: None };
+    assert_eq!(copy(&bench, &["d/./*.none"], options, "/o/p"), ["o dir 755", "o/p dir 755"]);
+}
+
+#[test]
+fn files_in_front_of_a_pivot_hold_no_match() {
+    let bench = Bench::new().file("f", "x").file("d/f", "y");
+    let options = SelectOptions { parents: true, exclude: None };
+    assert_eq!(copy(&bench, &["*/./f"], options, "/o/"), ["o dir 755", "o/f 644 \"y\""]);
+}

@@ -59,6 +59,8 @@ fn from_files_is_like_scratch_with_files() {
     assert!(matches!(planned.graph.steps[0].op, Op::Tree(ContextId(1))));
     assert_eq!(planned.graph.steps[1].base(), Some(planned.graph.steps[0].id));
     assert_eq!((planned.config().working_dir.as_str(), planned.config().env.as_slice()), ("/", &[PATH.to_owned()][..]));
+    // As many entries with a layer as there are layers.
+    assert_eq!(planned.with_layer(), ["[context foo] load from client", "COPY a /a # buildkit"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn all_flags_arrive_expanded() {
     );
     let copy = planned.copies()[0];
     assert_eq!((copy.chown.as_deref(), copy.chmod.as_deref()), (Some("7:8"), Some("u=rw")));
-    assert_eq!((copy.link, copy.parents, copy.is_add), (true, true, false));
+    assert_eq!((copy.link, copy.parents, copy.is_add), (false, true, false));
     assert_eq!(copy.exclude, ["*.7", "b"]);
     let patterns: Vec<&str> = copy
         .sources
@@ -30,6 +30,14 @@ fn all_flags_arrive_expanded() {
         .map(|source| if let CopySource::Paths { pattern, .. } = source { pattern.as_str() } else { "?" })
         .collect();
     assert_eq!(patterns, ["a7", "[[]b"]);
+}
+
+#[test]
+fn a_link_with_chmod_is_a_plain_copy() {
+    for (flags, expected) in [("--link", true), ("--link --chown=1", true), ("--link --chmod=640", false)] {
+        let planned = plan_of(&format!("FROM busybox\nCOPY {flags} a /b\n"));
+        assert_eq!(planned.copies()[0].link, expected, "{flags}");
+    }
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Bench {
             extra_hosts: Vec::new(),
             shm_size_bytes: None,
             ulimits: Vec::new(),
+            all_stages: false,
         };
         let config = ContainerConfig {
             env: vec![PATH.to_owned()],

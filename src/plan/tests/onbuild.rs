@@ -24,7 +24,7 @@ fn triggers_of_the_base_run_behind_from_and_are_gone() {
         ]
     );
     assert!(planned.config().on_build.is_empty());
-    assert_eq!(planned.labels()[1..], ["[2/5] ONBUILD RUN echo $WHO", "[3/5] RUN again"]);
+    assert_eq!(planned.labels()[1..], ["[2/5] ONBUILD RUN echo me", "[3/5] RUN again"]);
 }
 
 #[test]

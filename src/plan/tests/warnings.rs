@@ -104,3 +104,30 @@ fn findings_fail_the_build_where_the_directive_says_so() {
     let planned = plan_of("FROM busybox\nWORKDIR a\n");
     assert!(super::super::fail_on_findings(&planned.checks, &planned.warnings).is_ok());
 }
+
+#[test]
+fn ports_are_looked_at_when_they_are_expanded() {
+    let planned = plan_of("FROM busybox\nARG P=80\nEXPOSE $P/TCP 1:$P\n");
+    let rules: Vec<&str> = planned.rules().iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(rules, ["ExposeProtoCasing", "ExposeInvalidFormat"]);
+}
+
+#[test]
+fn the_outline_of_a_target_has_what_it_can_be_given() {
+    let planned = Bench::new().target("app").arg("B", "2").plan(
+        "ARG TAG=busybox\nARG UNUSED=1\nFROM $TAG AS base\n# A says a\nARG A=1\nRUN --mount=type=secret,id=key,required x\n\
+         FROM busybox AS other\nARG C=3\nRUN --mount=type=ssh x\n# app is it\nFROM base AS app\nARG B\n",
+    );
+    let outline = planned.outline;
+    assert_eq!((outline.name.as_str(), outline.description.as_str()), ("app", "is it"));
+    let args: Vec<_> = outline.args.iter().map(|arg| (arg.name.as_str(), arg.value.as_str())).collect();
+    assert_eq!(args, [("TAG", "busybox"), ("A", "1"), ("B", "2")]);
+    assert_eq!(outline.args[1].description, "says a");
+    assert!(outline.secrets.len() == 1 && outline.secrets[0].required && outline.ssh.is_empty());
+}
+
+#[test]
+fn progress_shows_values_of_variables() {
+    let planned = plan_of("FROM busybox\nENV D=/d\nCOPY \"a\" $D\nRUN echo \"$D\" $X\nWORKDIR $D/e\n");
+    assert_eq!(planned.labels()[1..], ["[2/4] COPY a /d", "[3/4] RUN echo \"/d\" $X", "[4/4] WORKDIR /d/e"]);
+}

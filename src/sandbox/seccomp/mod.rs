@@ -4,6 +4,10 @@
 //! every call of the profile, which a step feels on each system call that the kernel does not cache.
 
 mod table;
+mod watch;
+
+pub use watch::{Watch, When};
+pub(super) use watch::{call_name, watch_program};
 
 use crate::sys::restrict::Instruction;
 
@@ -41,6 +45,7 @@ fn architectures() -> &'static [Arch] {
 
 const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
+const RET_NOTIFY: u32 = 0x7fc0_0000;
 const RET_EPERM: u32 = 0x0005_0001;
 const RET_ENOSYS: u32 = 0x0005_0026;
 
@@ -77,6 +82,7 @@ enum Verdict {
     Socket,
     Personality,
     Clone,
+    Notify(When),
 }
 
 /// The calls whose verdict is more than yes: numbers on x86_64, i386 and aarch64.
@@ -94,6 +100,11 @@ pub(super) fn docker_profile() -> Vec<Instruction> {
 }
 
 fn program(architectures: &[Arch]) -> Vec<Instruction> {
+    program_of(architectures, ranges)
+}
+
+/// Returns the program that decides by ranges of call numbers, which differ between architectures.
+fn program_of(architectures: &[Arch], ranges: impl Fn(Arch) -> Vec<(u32, Verdict)>) -> Vec<Instruction> {
     let mut code = vec![plain(LOAD, ARCHITECTURE)];
     for arch in architectures {
         let mut body = vec![plain(LOAD, NUMBER)];
@@ -165,6 +176,19 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Enosys => vec![plain(RETURN, RET_ENOSYS)],
         Verdict::Socket => one_of(&REFUSED_FAMILIES, RET_EPERM, RET_ALLOW),
         Verdict::Personality => one_of(&PERSONALITIES, RET_ALLOW, RET_EPERM),
+        Verdict::Notify(When::Always) => vec![plain(RETURN, RET_NOTIFY)],
+        Verdict::Notify(When::AnyBit { argument, bits }) => vec![
+            plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
+            branch(JUMP_ANY_BIT, bits, 0, 1),
+            plain(RETURN, RET_NOTIFY),
+            plain(RETURN, RET_ALLOW),
+        ],
+        Verdict::Notify(When::NotStandardStream { argument }) => vec![
+            plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
+            branch(JUMP_AT_LEAST, 3, 0, 1),
+            plain(RETURN, RET_NOTIFY),
+            plain(RETURN, RET_ALLOW),
+        ],
         Verdict::Clone => vec![
             plain(LOAD, FIRST_ARGUMENT),
             branch(JUMP_ANY_BIT, CLONE_NAMESPACES, 0, 1),

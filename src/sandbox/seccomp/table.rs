@@ -374,3 +374,22 @@ pub(super) const ALLOWED: &[Row] = &[
     ("write", 1, 4, 64),
     ("writev", 20, 146, 66),
 ];
+
+/// Calls that a watcher may want and that are not in the list above.
+#[rustfmt::skip]
+const OTHERS: &[Row] = &[
+    ("clone", 56, 120, 220),
+    ("clone3", 435, 435, 435),
+    ("personality", 135, 136, 92),
+    ("socket", 41, 359, 198),
+];
+
+/// Returns every row.
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    ALLOWED.iter().chain(OTHERS)
+}
+
+/// Returns the row of a name.
+pub(super) fn row(name: &str) -> Option<&'static Row> {
+    rows().find(|row| row.0 == name)
+}

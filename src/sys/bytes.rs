@@ -20,7 +20,7 @@ const RANGE_BYTES: u64 = 128 << 20;
 
 /// What is known of a pair of file systems.
 #[derive(Debug, Default)]
-pub(super) struct DataPath {
+pub struct DataPath {
     no_clone: AtomicBool,
     no_range: AtomicBool,
 }
@@ -105,7 +105,7 @@ fn copy_plain(source: BorrowedFd<'_>, dest: BorrowedFd<'_>, start: u64, end: u64
 }
 
 /// Writes all bytes at an offset.
-pub(super) fn write_at(dest: impl AsFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+pub fn write_at(dest: impl AsFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::pwrite(&dest, bytes, at) {
             Ok(count) => {

@@ -1,0 +1,81 @@
+//! The step's own processes: one that executes the command, and above it one that ends what the command leaves behind.
+
+use super::processes::kill_descendants;
+use crate::sandbox::child::{Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage};
+use crate::sandbox::mountpoint::{Kind, ensure};
+use crate::sandbox::seccomp;
+use crate::sandbox::wire::{Pool, Spec};
+use crate::sys::process::{self, Child, ExitStatus, Fork};
+use crate::sys::{Root, restrict};
+use rustix::fs::{Mode, OFlags};
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Runs the command of a specification.  Returns in the command's process, and only when that cannot be executed.
+pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Failed> {
+    rustix::process::umask(Mode::empty());
+    // Orphans of the step become children of this process, so that none gets away.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| stage("become the reaper of the step", "")(error.into()))?;
+    let root = process::take_descriptor(spec.root).map(Root::from_fd).map_err(stage("take the root", ""))?;
+    match process::fork_single_threaded().map_err(stage("start the command's process", ""))? {
+        Fork::Parent(child) => {
+            // Or the supervisor would wait for a listener from here.
+            drop((root, spec.supervision.as_ref().map(|supervision| process::take_descriptor(supervision.socket))));
+            process::exit_now(wait(&child))
+        }
+        Fork::Child => {
+            enter(&root, spec, pool)?;
+            confine(spec)?;
+            execute(spec, pool)
+        }
+    }
+}
+
+/// Waits for the command, ends what it has left, and returns its exit code as a shell would.
+fn wait(child: &Child) -> i32 {
+    let status = child.wait().unwrap_or(ExitStatus::Code(1));
+    let us = i32::try_from(std::process::id()).unwrap_or_default();
+    // Without /proc there is nothing to find them by.
+    let _ = kill_descendants(us);
+    status.shell_code()
+}
+
+fn enter(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
+    let cwd = Path::new(OsStr::from_bytes(pool.get(spec.cwd)));
+    let name = cwd.display().to_string();
+    let real = ensure(root, cwd, Kind::Directory, &mut |_| Ok(()))
+        .map_err(stage("make the working directory", name.clone()))?;
+    let directory = root.open_dir(&real).map_err(stage("open the working directory", name.clone()))?;
+    let entered = (|| {
+        rustix::process::fchdir(root)?;
+        rustix::process::chroot(".")?;
+        Ok(rustix::process::fchdir(&directory)?)
+    })();
+    entered.map_err(stage("change the root", name))?;
+    if !spec.has_stdin {
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        null.map_err(io::Error::from)
+            .and_then(|null| process::replace_stdin(&null))
+            .map_err(stage("open /dev/null", ""))?;
+    }
+    Ok(())
+}
+
+/// Gives up what the command must not have, and hands the calls that are answered to the builder.
+fn confine(spec: &Spec) -> Result<(), Failed> {
+    set_limits(spec)?;
+    if let Some(supervision) = &spec.supervision {
+        // The price of a filter without CAP_SYS_ADMIN: set-uid programs stay without effect.
+        rustix::thread::set_no_new_privs(true).map_err(|error| stage("set no_new_privs", "")(error.into()))?;
+        // Where another supervisor is on already, or on an old kernel, the step does with the files that stand for /proc.
+        let _ = hand_calls_to_builder(supervision);
+        if !spec.is_insecure {
+            restrict::install_filter(&seccomp::docker_profile()).map_err(stage("install the seccomp filter", ""))?;
+        }
+    }
+    confine_ids(spec)
+}

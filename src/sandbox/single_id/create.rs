@@ -1,0 +1,104 @@
+//! New files of processes that believe not to be root, and devices: made here, with their owner.
+//!
+//! Root's own new files need nothing: a file without a record is root's.
+
+use super::credentials::Credentials;
+use super::{SingleId, processes};
+use crate::sandbox::supervise::{Answer, Call};
+use crate::sys::owner::{self, Device, Owner};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, major, minor};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Set-group-id bit of a directory: what is made in it belongs to its group.
+const SET_GROUP: u32 = 0o2000;
+
+/// Where something is made.
+struct Place {
+    directory: OwnedFd,
+    name: OsString,
+    owner: Owner,
+}
+
+impl SingleId {
+    pub(super) fn create(&mut self, call: &Call<'_>) -> io::Result<Answer> {
+        const CURRENT: u32 = libc::AT_FDCWD.cast_unsigned();
+        // The directory, and the arguments with the path, with the flags and with the mode.
+        let (directory, path, flags, mode) = match call.name {
+            "open" => (CURRENT, 0, call.number(1), call.number(2)),
+            "openat" => (call.number(0), 1, call.number(2), call.number(3)),
+            "creat" => (CURRENT, 0, (OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC).bits(), call.number(1)),
+            "mkdir" | "mknod" => (CURRENT, 0, 0, call.number(1)),
+            "mkdirat" | "mknodat" => (call.number(0), 1, 0, call.number(2)),
+            "symlink" => (CURRENT, 1, 0, 0),
+            _ => (call.number(1), 2, 0, 0),
+        };
+        let credentials = self.processes.get(call.pid());
+        let file_type = FileType::from_raw_mode(mode);
+        let is_node = call.name.starts_with("mknod");
+        let is_device = is_node && matches!(file_type, FileType::CharacterDevice | FileType::BlockDevice);
+        if is_device && !credentials.is_privileged() {
+            return Err(Errno::PERM.into());
+        }
+        // What cannot be found or is there already the kernel answers best.
+        let Ok(place) = place(call, directory, call.path(path)?, &credentials) else { return Ok(Answer::Continue) };
+        let is_there = rustix::fs::statat(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if is_there || (place.owner == Owner::default() && !is_device) {
+            return Ok(Answer::Continue);
+        }
+        let mode = Mode::from_raw_mode(mode & 0o7777 & !processes::umask(call.pid()));
+        let made = match call.name {
+            "open" | "openat" | "creat" => return place.open(OFlags::from_bits_retain(flags), mode),
+            "mkdir" | "mkdirat" => rustix::fs::mkdirat(&place.directory, &place.name, mode),
+            "symlink" | "symlinkat" => rustix::fs::symlinkat(call.path(0)?, &place.directory, &place.name),
+            _ if is_device => {
+                // The number as user space has it in 32 bits.
+                let number = u64::from(call.number(if call.name == "mknod" { 2 } else { 3 }));
+                let is_block = file_type == FileType::BlockDevice;
+                let device = Device { is_block, major: major(number), minor: minor(number) };
+                if (device.major, device.minor) == (0, 0) {
+                    // Overlayfs would take it for a whiteout.
+                    return Err(Errno::PERM.into());
+                }
+                owner::make_device(&place.directory, &place.name, device, mode)
+            }
+            _ => {
+                let file_type = if file_type == FileType::Unknown { FileType::RegularFile } else { file_type };
+                rustix::fs::mknodat(&place.directory, &place.name, file_type, mode, 0)
+            }
+        };
+        made?;
+        owner::set_at(&place.directory, &place.name, place.owner.uid, place.owner.gid)?;
+        Ok(Answer::Return(0))
+    }
+}
+
+/// Finds where the caller makes something, and whose it will be.
+fn place(call: &Call<'_>, directory: u32, path: PathBuf, credentials: &Credentials) -> io::Result<Place> {
+    let (directory, name) = call.parent(directory, &path)?;
+    let above = rustix::fs::fstat(&directory)?;
+    let mut owner = Owner::new(credentials.user.files, credentials.group.files);
+    if above.st_mode & SET_GROUP != 0 {
+        owner.gid = owner::recorded(&directory, &above)?.unwrap_or_default().gid;
+    }
+    Ok(Place { directory, name, owner })
+}
+
+impl Place {
+    fn open(&self, flags: OFlags, mode: Mode) -> io::Result<Answer> {
+        let name: &OsStr = &self.name;
+        let own = OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.directory, name, flags | own, mode) {
+            Ok(fd) => {
+                owner::set(&fd, self.owner.uid, self.owner.gid)?;
+                Ok(Answer::Descriptor { fd, close_on_exec: flags.contains(OFlags::CLOEXEC) })
+            }
+            // Somebody else was first.
+            Err(Errno::EXIST) => Ok(Answer::Continue),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Users, groups and owners in a user namespace that has one id: played for a step's programs, recorded for its layer.
+//!
+//! The kernel knows one user there, root.  What programs ask for beyond that (chown, setuid, mknod of a device) the
+//! builder answers: it keeps the owner aside ([`crate::sys::owner`]) and remembers who a process believes to be, and
+//! later questions (stat, getuid) get answers that agree.  Rights are not played: whoever a process believes to be, it
+//! reads and writes as root, so that a step may succeed here that would be refused elsewhere, and not the reverse.
+
+mod chown;
+mod create;
+mod credentials;
+mod ids;
+mod look;
+mod processes;
+
+use super::supervise::{Answer, Call, Emulation, Watch, When};
+use super::user::User;
+use credentials::Credentials;
+use processes::Processes;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// The user id of files that are nobody's in the namespace (`overflowuid`); they are not ours to give away.
+const NOBODY: u32 = 65534;
+
+/// Plays users and owners for one step.
+pub(super) struct SingleId {
+    processes: Processes,
+}
+
+impl SingleId {
+    /// The step's first process believes to be `user`.
+    pub(super) fn new(user: &User) -> SingleId {
+        SingleId { processes: Processes::new(Credentials::of(user)) }
+    }
+}
+
+/// Calls that are always seen; names with 32 are those of i386.
+const ALWAYS: &[&str] = &[
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "chown32",
+    "fchown32",
+    "lchown32", // owners
+    "setuid",
+    "setreuid",
+    "setresuid",
+    "setfsuid",
+    "setuid32",
+    "setreuid32",
+    "setresuid32",
+    "setfsuid32",
+    "setgid",
+    "setregid",
+    "setresgid",
+    "setfsgid",
+    "setgid32",
+    "setregid32",
+    "setresgid32",
+    "setfsgid32",
+    "setgroups",
+    "setgroups32",
+    "getgroups",
+    "getgroups32",
+    "getuid",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "getuid32",
+    "geteuid32",
+    "getgid32",
+    "getegid32",
+    "getresuid",
+    "getresgid",
+    "getresuid32",
+    "getresgid32",
+    "execve",
+    "execveat",
+    "mknod",
+    "mknodat",
+    "mkdir",
+    "mkdirat",
+    "symlink",
+    "symlinkat",
+    "creat",
+    "stat",
+    "lstat",
+    "newfstatat",
+];
+
+impl Emulation for SingleId {
+    fn watches(&self) -> Vec<Watch> {
+        const CREATE: u32 = libc::O_CREAT.unsigned_abs();
+        /// STATX_UID and STATX_GID: who does not ask for owners need not be told.
+        const OWNERS: u32 = 0x18;
+        let mut watches: Vec<Watch> = ALWAYS.iter().map(|call| Watch { call, when: When::Always }).collect();
+        watches.extend([
+            Watch { call: "open", when: When::AnyBit { argument: 1, bits: CREATE } },
+            Watch { call: "openat", when: When::AnyBit { argument: 2, bits: CREATE } },
+            Watch { call: "statx", when: When::AnyBit { argument: 3, bits: OWNERS } },
+            Watch { call: "fstat", when: When::NotStandardStream { argument: 0 } },
+        ]);
+        watches
+    }
+
+    fn answer(&mut self, call: &Call<'_>) -> Answer {
+        let answered = match call.name.trim_end_matches("32") {
+            "chown" | "fchown" | "lchown" | "fchownat" => self.chown(call),
+            "stat" | "lstat" | "fstat" | "newfstatat" | "statx" => look::answer(call),
+            "open" | "openat" | "creat" | "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" => {
+                self.create(call)
+            }
+            "execve" | "execveat" => self.execute(call),
+            name => return self.ids(name, call),
+        };
+        answered.unwrap_or_else(|error| Answer::Fail(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+}
+
+/// What a call with a path, a directory and flags is about.
+struct Target {
+    file: OwnedFd,
+    stat: Stat,
+}
+
+/// Opens what a call is about; `None` if it is something of the kernel's that only the caller can reach.
+///
+/// `flags` are those of the `*at` calls: AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH.
+fn target(call: &Call<'_>, directory: u32, path: &Path, flags: u32) -> io::Result<Option<Target>> {
+    let follows = flags & libc::AT_SYMLINK_NOFOLLOW.unsigned_abs() == 0;
+    if path.as_os_str().is_empty() {
+        if flags & libc::AT_EMPTY_PATH.unsigned_abs() == 0 {
+            return Err(Errno::NOENT.into());
+        }
+        let name =
+            if directory == libc::AT_FDCWD.cast_unsigned() { "cwd".to_owned() } else { format!("fd/{directory}") };
+        return opened(call, &name).map(Some);
+    }
+    let nofollow = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
+    match call.open(directory, path, OFlags::PATH | nofollow) {
+        Ok(file) => Ok(Some(Target { stat: rustix::fs::fstat(&file)?, file })),
+        // A link into /proc (`/dev/stdout`), or a name in it that is the caller's own.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::LOOP | Errno::NOENT)) && is_kernels(path) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens what a descriptor of the caller stands for.
+fn opened(call: &Call<'_>, name: &str) -> io::Result<Target> {
+    let file = match rustix::fs::open(call.proc_path(name), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => return Err(Errno::BADF.into()),
+        file => file?,
+    };
+    Ok(Target { stat: rustix::fs::fstat(&file)?, file })
+}
+
+fn is_kernels(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc") || !path.is_absolute()
+}
+
+impl Target {
+    fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+}

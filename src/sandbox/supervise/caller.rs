@@ -1,0 +1,146 @@
+//! The caller of an intercepted system call: its arguments, its memory, and paths as it means them.
+
+use crate::sys::Root;
+use crate::sys::notify::{Listener, Notification, read_memory, read_path, write_memory};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// One intercepted call.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Its name.
+    pub name: &'static str,
+    notification: &'a Notification,
+    listener: &'a Listener,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(name: &'static str, notification: &'a Notification, listener: &'a Listener) -> Call<'a> {
+        Call { name, notification, listener }
+    }
+
+    /// Returns the calling thread.
+    pub fn pid(&self) -> u32 {
+        self.notification.pid
+    }
+
+    /// Whether the caller uses this machine's first interface, so that structures have the layout that they have here.
+    pub fn is_native(&self) -> bool {
+        /// Of `AUDIT_ARCH_*`: the interface of 64-bit programs.
+        const ARCH_64BIT: u32 = 0x8000_0000;
+        self.notification.arch & ARCH_64BIT != 0
+    }
+
+    /// Returns an argument as it stands in its register.
+    pub fn argument(&self, index: usize) -> u64 {
+        self.notification.arguments.get(index).copied().unwrap_or(0)
+    }
+
+    /// Returns an argument that is a 32-bit number.
+    pub fn number(&self, index: usize) -> u32 {
+        // The kernel ignores the high half of such an argument.
+        self.argument(index) as u32
+    }
+
+    /// Reads the path that an argument points to.
+    pub fn path(&self, index: usize) -> io::Result<PathBuf> {
+        Ok(PathBuf::from(OsString::from_vec(read_path(self.pid(), self.argument(index))?)))
+    }
+
+    /// Reads bytes that an argument points to.
+    pub fn read(&self, index: usize, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let count = read_memory(self.pid(), self.argument(index), &mut bytes)?;
+        if count == len { Ok(bytes) } else { Err(io::Error::from_raw_os_error(libc::EFAULT)) }
+    }
+
+    /// Writes to where an argument points.
+    pub fn write(&self, index: usize, bytes: &[u8]) -> io::Result<()> {
+        // The id of a process that was killed may be another's by now.
+        if !self.listener.is_valid(self.notification) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        write_memory(self.pid(), self.argument(index), bytes)
+    }
+
+    /// Returns the name of one of the caller's files in `/proc`: `root`, `cwd`, `fd/3`.
+    pub fn proc_path(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.pid())
+    }
+
+    /// Returns the name in `/proc` of the descriptor that an argument is.
+    pub fn descriptor_path(&self, index: usize) -> String {
+        self.proc_path(&format!("fd/{}", self.number(index)))
+    }
+
+    /// Opens the caller's root.
+    pub fn root(&self) -> io::Result<Root> {
+        Root::open(Path::new(&self.proc_path("root")))
+    }
+
+    /// Opens what a path of the caller means, relative to the descriptor `directory` (or `AT_FDCWD`).
+    ///
+    /// Links into `/proc` (`/dev/stdout`, `/proc/self/fd/3`) are refused with ELOOP: they would be the builder's own.
+    pub fn open(&self, directory: u32, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        if path.is_absolute() {
+            return self.root()?.open_at(path, flags, Mode::empty());
+        }
+        let start = self.directory(directory)?;
+        let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        match open_beneath(start.as_fd(), here, flags) {
+            // The path leaves the directory, by `..` or by an absolute link.
+            Err(Errno::XDEV | Errno::PERM | Errno::NOSYS | Errno::AGAIN) => {
+                let whole = self.directory_path(directory)?.join(path);
+                self.root()?.open_at(&whole, flags, Mode::empty())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Opens the directory of a path of the caller, and returns the last name, which is not followed.
+    ///
+    /// A path without a last name, or with a slash after it, is an error (EINVAL).
+    pub fn parent(&self, directory: u32, path: &Path) -> io::Result<(OwnedFd, OsString)> {
+        let bytes = path.as_os_str().as_bytes();
+        let name = path.file_name().filter(|_| !bytes.ends_with(b"/.")).ok_or(Errno::INVAL)?;
+        let above = path.parent().unwrap_or(Path::new(""));
+        let parent = self.open(directory, above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+        Ok((parent, name.to_owned()))
+    }
+
+    fn directory(&self, directory: u32) -> io::Result<OwnedFd> {
+        let path = self.directory_name(directory);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()) {
+            Err(Errno::NOENT) => Err(Errno::BADF.into()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Returns the path of a directory, as the caller's mount namespace has it.
+    fn directory_path(&self, directory: u32) -> io::Result<PathBuf> {
+        let path = rustix::fs::readlink(self.directory_name(directory), Vec::new())?;
+        let root = rustix::fs::readlink(self.proc_path("root"), Vec::new())?;
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        // In a root of its own (chroot), the caller's paths begin there.
+        let inside = path.strip_prefix(OsStr::from_bytes(root.as_bytes())).unwrap_or(path);
+        Ok(Path::new("/").join(inside))
+    }
+
+    fn directory_name(&self, directory: u32) -> String {
+        if directory == CURRENT_DIRECTORY { self.proc_path("cwd") } else { self.proc_path(&format!("fd/{directory}")) }
+    }
+}
+
+/// `AT_FDCWD`.
+pub(super) const CURRENT_DIRECTORY: u32 = libc::AT_FDCWD.cast_unsigned();
+
+fn open_beneath(directory: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
