@@ -39,22 +39,39 @@ impl LocalContext {
     // One a build; its size is of no account.
     #[allow(clippy::result_large_err)]
     pub fn open(path: &Path, dockerfile: Option<&Path>) -> Result<LocalContext, Diagnostic> {
+        let mut context = LocalContext::without_rules(path)?;
+        context.find_rules(dockerfile)?;
+        Ok(context)
+    }
+
+    #[allow(clippy::result_large_err)]
+    fn without_rules(path: &Path) -> Result<LocalContext, Diagnostic> {
         let failed = |error: io::Error| {
             let message = format!("cannot open the build context `{}`", path.display());
             Diagnostic::error(Exit::Usage, message).note(error.to_string())
         };
         let real = std::fs::canonicalize(path).map_err(failed)?;
         let root = Root::open(&real).map_err(failed)?;
-        let mut context = LocalContext { root, path: real, ignore: None, warnings: Vec::new(), keep_owner: false };
-        context.find_rules(dockerfile)?;
-        Ok(context)
+        Ok(LocalContext { root, path: real, ignore: None, warnings: Vec::new(), keep_owner: false })
     }
 
     /// Takes a directory that an archive or a repository was unpacked into; `dockerfile` is a path in it.
     #[allow(clippy::result_large_err)]
     pub fn unpacked(path: &Path, dockerfile: Option<&Path>, keep_owner: bool) -> Result<LocalContext, Diagnostic> {
-        let dockerfile = dockerfile.map(|dockerfile| path.join(dockerfile));
-        Ok(LocalContext { keep_owner, ..LocalContext::open(path, dockerfile.as_deref())? })
+        let mut context = LocalContext { keep_owner, ..LocalContext::without_rules(path)? };
+        let beside = dockerfile.map(|dockerfile| {
+            let mut name = dockerfile.as_os_str().to_owned();
+            name.push(IGNORE_FILE);
+            PathBuf::from(name)
+        });
+        // All of it is a stranger's: a link among the directories of the Dockerfile is followed inside only.
+        for path in beside.iter().map(PathBuf::as_path).chain([Path::new(IGNORE_FILE)]) {
+            let root = context.root.try_clone().map_err(|error| unreadable(IGNORE_FILE, &error))?;
+            if context.read_rules(&root, path, &path.display().to_string())? {
+                break;
+            }
+        }
+        Ok(context)
     }
 
     /// Returns the tree that sources are looked up in.

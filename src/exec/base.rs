@@ -195,15 +195,27 @@ impl BlobSource {
     /// Reads to the end, verifies, and gives a fetched blob its name.
     fn finish(mut self, session: &Session, descriptor: &Descriptor) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink())?;
-        let found = match self {
-            BlobSource::Local { reader } => reader.finish().1,
-            BlobSource::Remote { keep, .. } => session.store().commit_blob(keep).map_err(io::Error::other)?.0,
+        let (found, size_bytes) = match self {
+            BlobSource::Local { reader } => {
+                let (_, digest, size_bytes) = reader.finish();
+                (digest, size_bytes)
+            }
+            BlobSource::Remote { keep, .. } => session.store().commit_blob(keep).map_err(io::Error::other)?,
         };
-        if found == descriptor.digest {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, format!("the blob has the digest {found}")))
+        verify(descriptor, &found, size_bytes)
     }
+}
+
+/// A blob is what its descriptor says, in both ways.
+fn verify(descriptor: &Descriptor, found: &Digest, size_bytes: u64) -> io::Result<()> {
+    let invalid = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    if *found != descriptor.digest {
+        return invalid(format!("the blob has the digest {found}"));
+    }
+    if size_bytes != descriptor.size_bytes {
+        return invalid(format!("the blob has a size of {size_bytes} bytes, not of {}", descriptor.size_bytes));
+    }
+    Ok(())
 }
 
 fn open_blob(
@@ -263,12 +275,8 @@ pub fn fetch_blob(
         BlobSource::Local { mut reader } => {
             let mut copy = session.store().blob_writer().map_err(store_failure)?;
             io::copy(&mut reader, &mut copy).map_err(failed)?;
-            let (digest, _) = session.store().commit_blob(copy).map_err(store_failure)?;
-            if digest == descriptor.digest {
-                Ok(())
-            } else {
-                Err(failed(io::Error::other(format!("it has the digest {digest}"))))
-            }
+            let (digest, size_bytes) = session.store().commit_blob(copy).map_err(store_failure)?;
+            verify(descriptor, &digest, size_bytes).map_err(failed)
         }
     }
 }

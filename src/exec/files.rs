@@ -11,13 +11,13 @@ use super::steps::Build;
 use super::workdir as directory;
 use crate::context::ignore::IgnoreRules;
 use crate::context::select::{SelectOptions, select, select_path};
-use crate::context::selection::Selection;
+use crate::context::selection::{Entry, EntryKind, Selection};
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
 use crate::layer::ArchiveOptions;
 use crate::plan::graph::{ContextId, CopyOp, CopySource, SourceRef, WorkdirOp};
 use crate::sys::Root;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Does a COPY or ADD.
 pub fn copy(
@@ -184,45 +184,53 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    copy_at(source, path, directory, "", true, None)
+    copy_part(source, path, directory, "")
 }
 
 /// Copies a path of a root and all below it to a name in a directory, owners kept.
 pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
-    copy_at(source, path, directory, name, true, None)
+    write_tree(source, &select_tree(source, path, true)?, directory, name, true)
 }
 
-/// `mtime` is the time of everything, in seconds, instead of its own.
-fn copy_at(
+fn select_tree(source: &Root, path: &str, keep_owner: bool) -> Result<Selection, Diagnostic> {
+    let tree = Tree { root: source, ignore: None, keep_owner };
+    Ok(select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?.selection)
+}
+
+fn write_tree(
     source: &Root,
-    path: &str,
+    selection: &Selection,
     directory: &Path,
     name: &str,
     keep_owner: bool,
-    mtime: Option<i64>,
 ) -> Result<(), Diagnostic> {
-    let tree = Tree { root: source, ignore: None, keep_owner };
-    let mut selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
-    if let Some(seconds) = mtime {
-        for entry in selected.selection.items.iter_mut().flat_map(|item| &mut item.entries) {
-            (entry.mtime_seconds, entry.mtime_nanoseconds) = (seconds, 0);
-        }
-    }
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
     let placement = Placement { destination: format!("/{name}"), keep_owner, ..Placement::default() };
-    copy::apply(&selected.selection, source, &dest, &placement)
+    copy::apply(selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
-/// Copies a whole file system into a directory: `type=local`; `mtime` is the time of everything, in seconds.
+/// Copies a whole file system into a directory, `type=local`, and returns the device nodes that were left out: in a directory
+/// of the user's, an image's `mem` or `sda` would open those of this machine.  `mtime` is the time of everything, in seconds.
 ///
 /// Owners that are kept aside are of no use outside of the store: there the files are the user's.
-pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<(), Diagnostic> {
+pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<Vec<PathBuf>, Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    copy_at(&view.root, "/", directory, "", !crate::sys::owner::is_aside(), mtime)
+    let keep_owner = !crate::sys::owner::is_aside();
+    let mut selection = select_tree(&view.root, "/", keep_owner)?;
+    let is_device = |entry: &Entry| matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
+    let mut left_out = Vec::new();
+    for item in &mut selection.items {
+        left_out.extend(item.entries.extract_if(.., |entry| is_device(entry)).map(|entry| entry.path));
+        if let Some(seconds) = mtime {
+            item.entries.iter_mut().for_each(|entry| (entry.mtime_seconds, entry.mtime_nanoseconds) = (seconds, 0));
+        }
+    }
+    write_tree(&view.root, &selection, directory, "", keep_owner)?;
+    Ok(left_out)
 }

@@ -263,6 +263,11 @@ pub fn open_stream(
             Ok(Context::unpacked(unpacked.into_directory(), local))
         }
         Stream::Dockerfile(text) => {
+            // A name from the command line may lead anywhere, and what came may be a stranger's.
+            if dockerfile != Path::new(super::source::DEFAULT_NAME) {
+                let message = "ambiguous Dockerfile source: the context is a Dockerfile itself, and `-f` names another";
+                return Err(Diagnostic::error(Exit::Usage, message).hint("leave out `-f`"));
+            }
             let (directory, _, path) = temporary_root(session)?;
             std::fs::write(path.join(dockerfile), text)
                 .map_err(|error| Diagnostic::error(Exit::Step, "cannot keep the Dockerfile").note(error.to_string()))?;

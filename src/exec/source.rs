@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Largest Dockerfile that is read.
 const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 /// The name of a Dockerfile when none is given.
-const DEFAULT_NAME: &str = "Dockerfile";
+pub(super) const DEFAULT_NAME: &str = "Dockerfile";
 
 /// What is built.
 pub struct BuildSource {

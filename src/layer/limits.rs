@@ -12,6 +12,8 @@ pub const MAX_PATH_DEPTH: usize = 512;
 pub const MAX_ENTRIES: u64 = 4_000_000;
 /// Most bytes of one tar's files, holes included.
 pub const MAX_TOTAL_BYTES: u64 = 256 << 30;
+/// Most bytes behind the end of a tar: writers pad to 10 KiB, some to a mebibyte; more is a way to keep a reader busy.
+pub const MAX_TRAILING_BYTES: u64 = 64 << 20;
 /// Most data regions of a sparse file.
 pub const MAX_SPARSE_REGIONS: usize = 1 << 16;
 
@@ -30,6 +32,8 @@ pub struct Limits {
     pub entries: u64,
     /// See [`MAX_TOTAL_BYTES`].
     pub total_bytes: u64,
+    /// See [`MAX_TRAILING_BYTES`].
+    pub trailing_bytes: u64,
     /// See [`MAX_SPARSE_REGIONS`].
     pub sparse_regions: usize,
 }
@@ -43,6 +47,7 @@ impl Default for Limits {
             path_depth: MAX_PATH_DEPTH,
             entries: MAX_ENTRIES,
             total_bytes: MAX_TOTAL_BYTES,
+            trailing_bytes: MAX_TRAILING_BYTES,
             sparse_regions: MAX_SPARSE_REGIONS,
         }
     }

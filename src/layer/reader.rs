@@ -203,9 +203,9 @@ impl<R: Read> TarReader<R> {
 
     /// Reads the input to its end, behind the end of the tar, so that a digest of the input covers all of it.
     pub fn drain(&mut self) -> Result<(), TarError> {
-        let limit = self.limits.total_bytes;
-        let read = io::copy(&mut (&mut self.input).take(limit), &mut io::sink())?;
-        if read == limit { Err(TarError::Limit { what: "bytes behind its end", limit }) } else { Ok(()) }
+        let limit = self.limits.trailing_bytes;
+        let read = io::copy(&mut (&mut self.input).take(limit + 1), &mut io::sink())?;
+        if read > limit { Err(TarError::Limit { what: "bytes behind its end", limit }) } else { Ok(()) }
     }
 
     /// The next header; `None` at the end of the tar: two blocks of zeros, one at the end of the input, or just that.

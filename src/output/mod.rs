@@ -225,7 +225,12 @@ impl Output<'_> {
     fn write_local(&self, written: &mut Written) -> Result<(), Diagnostic> {
         let dest = self.destination()?;
         for (directory, tree, epoch) in self.trees()? {
-            export_tree(&tree, &dest.join(directory), epoch)?;
+            let left_out = export_tree(&tree, &dest.join(directory), epoch)?;
+            if let Some(first) = left_out.first() {
+                let message = format!("{} device nodes are left out of `{}`", left_out.len(), dest.display());
+                let warning = Diagnostic::warning(message).note(format!("the first is {first:?}"));
+                self.session.reporter().warn(warning.hint("an archive, `type=tar`, holds them"));
+            }
         }
         written.summary.destinations.push(dest.display().to_string());
         Ok(())

@@ -3,6 +3,7 @@
 use super::{IoContext, StoreError};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,11 @@ pub(super) fn write_atomically(root: &Path, path: &Path, content: &[u8], replace
             _ => Ok(()),
         },
     }
+}
+
+/// Makes a file, or empties it, that nobody else may read whatever the umask.
+pub(super) fn create(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Reads a file of at most `limit_bytes`; `None` if it is not there.

@@ -2,7 +2,6 @@
 
 use super::{IoContext, Store, StoreError, file};
 use crate::image::{Descriptor, Index, Reference, media_type};
-use std::fs::File;
 use std::path::PathBuf;
 
 /// Largest index.json that is read.
@@ -84,7 +83,7 @@ impl Store {
 
     fn change_index(&self, change: impl FnOnce(&mut Vec<Descriptor>)) -> Result<(), StoreError> {
         let lock_path = self.root().join("images.lock");
-        let lock = File::create(&lock_path).during("open", &lock_path)?;
+        let lock = file::create(&lock_path).during("open", &lock_path)?;
         lock.lock().during("lock", &lock_path)?;
         let mut index = self.read_index()?;
         change(&mut index.manifests);

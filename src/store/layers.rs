@@ -10,7 +10,7 @@ use crate::image::Digest;
 use crate::sys::{Root, owner};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -175,7 +175,8 @@ impl Store {
         let _ = std::fs::remove_dir_all(source.join("work"));
         write_owners(&pending)?;
         let content = serde_json::to_vec(meta).unwrap_or_default();
-        std::fs::write(source.join("meta.json"), content).during("write", &source.join("meta.json"))?;
+        let described = source.join("meta.json");
+        file::create(&described).and_then(|mut file| file.write_all(&content)).during("write", &described)?;
         // The name may be taken: by the same layer, made by another build; by one that a prune takes away before it can be held;
         // or by one that cannot be used, damaged or of another version, which then gives way.
         let mut attempts = 0;
@@ -294,7 +295,7 @@ fn write_owners(pending: &PendingLayer) -> Result<(), StoreError> {
         return Ok(());
     }
     let path = pending.directory.path().join(OWNERS);
-    std::fs::write(&path, list).during("write", &path)
+    file::create(&path).and_then(|mut file| file.write_all(&list)).during("write", &path)
 }
 
 /// Reads them back.

@@ -1,6 +1,6 @@
 //! The full output of every RUN.
 
-use super::{IoContext, Store, StoreError};
+use super::{IoContext, Store, StoreError, file};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -31,7 +31,7 @@ impl Store {
         let directory = self.root().join("logs").join(build);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).during("make", &directory)?;
         let path = directory.join(format!("step-{step}.log"));
-        let file = File::create(&path).during("make", &path)?;
+        let file = file::create(&path).during("make", &path)?;
         Ok(LogFile { file, path })
     }
 }

@@ -37,7 +37,7 @@ impl HeldMount {
     /// Says that it is filled: from now on it is not new, and a shared one is open to others.
     pub fn mark_filled(&mut self) -> Result<(), StoreError> {
         let marker = self.directory.join(FILLED);
-        File::create(&marker).during("make", &marker)?;
+        file::create(&marker).during("make", &marker)?;
         self.is_new = false;
         if self.is_shared {
             self.lock.lock_shared().during("lock", &self.directory)?;
