@@ -184,17 +184,24 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
 
 /// Copies a path of a root and all below it into a directory, owners kept.
 pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    copy_at(source, path, directory, "", None)
+    copy_at(source, path, directory, "", true, None)
 }
 
 /// Copies a path of a root and all below it to a name in a directory, owners kept.
 pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
-    copy_at(source, path, directory, name, None)
+    copy_at(source, path, directory, name, true, None)
 }
 
 /// `mtime` is the time of everything, in seconds, instead of its own.
-fn copy_at(source: &Root, path: &str, directory: &Path, name: &str, mtime: Option<i64>) -> Result<(), Diagnostic> {
-    let tree = Tree { root: source, ignore: None, keep_owner: true };
+fn copy_at(
+    source: &Root,
+    path: &str,
+    directory: &Path,
+    name: &str,
+    keep_owner: bool,
+    mtime: Option<i64>,
+) -> Result<(), Diagnostic> {
+    let tree = Tree { root: source, ignore: None, keep_owner };
     let mut selected = select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?;
     if let Some(seconds) = mtime {
         for entry in selected.selection.items.iter_mut().flat_map(|item| &mut item.entries) {
@@ -204,16 +211,18 @@ fn copy_at(source: &Root, path: &str, directory: &Path, name: &str, mtime: Optio
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: format!("/{name}"), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner, ..Placement::default() };
     copy::apply(&selected.selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
 }
 
 /// Copies a whole file system into a directory: `type=local`; `mtime` is the time of everything, in seconds.
+///
+/// Owners that are kept aside are of no use outside of the store: there the files are the user's.
 pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<(), Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    copy_at(&view.root, "/", directory, "", mtime)
+    copy_at(&view.root, "/", directory, "", !crate::sys::owner::is_aside(), mtime)
 }

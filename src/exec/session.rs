@@ -145,6 +145,10 @@ impl Session {
 pub fn store_failure(error: StoreError) -> Diagnostic {
     let full = error.is_disk_full();
     let diagnostic = Diagnostic::from_error(Exit::Step, &error);
+    if let StoreError::Owners { are_aside, .. } = error {
+        let same = if are_aside { ", or use `--isolation single-id`" } else { "" };
+        return diagnostic.hint(format!("set COOPER_ROOT to another directory{same}"));
+    }
     if full {
         return diagnostic.hint(
             "free some space: `cooper du` shows what the store holds, `cooper prune` removes what is not in use",

@@ -45,6 +45,16 @@ impl Rung {
     }
 }
 
+impl Rung {
+    /// Returns what of a step is not real on this rung; empty where all is.
+    pub fn emulates(self) -> &'static str {
+        match self {
+            Rung::SingleId => "owners, users and device nodes are emulated",
+            Rung::Root | Rung::Rootless | Rung::Chroot | Rung::None => "",
+        }
+    }
+}
+
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

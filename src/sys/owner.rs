@@ -340,7 +340,7 @@ mod tests {
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         std::fs::create_dir(directory.path().join("d")).unwrap();
         std::os::unix::fs::symlink("x", directory.path().join("d/link")).unwrap();
-        let list = b"7:8 d/link\0009:9 gone\0".to_vec();
+        let list = [b"7:8 d/link\0".as_slice(), b"9:9 gone\0"].concat();
         learn_nodes(directory.path(), || Ok(list)).unwrap();
         let link =
             Root::open(&directory.path().join("d")).unwrap().open_at(Path::new("link"), PATH_ONLY, Mode::empty());

@@ -111,7 +111,7 @@ fn paths_are_those_of_the_caller() {
     std::fs::create_dir_all(directory.path().join("a/b")).unwrap();
     std::fs::write(directory.path().join("file"), "").unwrap();
     std::os::unix::fs::symlink("../file", directory.path().join("a/link")).unwrap();
-    let inode = rustix::fs::stat(&directory.path().join("file")).unwrap().st_ino;
+    let inode = rustix::fs::stat(directory.path().join("file")).unwrap().st_ino;
     let answer = |call: &Call<'_>| {
         let path = call.path(1).unwrap();
         let found = call.open(call.number(0), &path, rustix::fs::OFlags::PATH);
