@@ -39,9 +39,12 @@ impl Engine {
 
     /// Builds what is asked for and writes it where it is asked for.
     pub fn build(&self, request: &BuildRequest, reporter: &Reporter) -> Result<BuildResult, Diagnostic> {
-        reporter.notice(format!("isolation: {} ({})", self.entered.rung, self.reason));
+        let rung = self.entered.rung;
+        let emulated = if rung.emulates().is_empty() { String::new() } else { format!("; {}", rung.emulates()) };
+        reporter.notice(format!("isolation: {rung} ({}){emulated}", self.reason));
         output::check(request)?;
         let store = self.store()?;
+        store.check_owners().map_err(store_failure)?;
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);

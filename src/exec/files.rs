@@ -189,19 +189,25 @@ pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diag
 
 /// Copies a path of a root and all below it to a name in a directory, owners kept.
 pub fn copy_part(source: &Root, path: &str, directory: &Path, name: &str) -> Result<(), Diagnostic> {
-    write_tree(source, &select_tree(source, path)?, directory, name)
+    write_tree(source, &select_tree(source, path, true)?, directory, name, true)
 }
 
-fn select_tree(source: &Root, path: &str) -> Result<Selection, Diagnostic> {
-    let tree = Tree { root: source, ignore: None, keep_owner: true };
+fn select_tree(source: &Root, path: &str, keep_owner: bool) -> Result<Selection, Diagnostic> {
+    let tree = Tree { root: source, ignore: None, keep_owner };
     Ok(select_path(tree, Path::new(path)).map_err(|error| error.to_diagnostic())?.selection)
 }
 
-fn write_tree(source: &Root, selection: &Selection, directory: &Path, name: &str) -> Result<(), Diagnostic> {
+fn write_tree(
+    source: &Root,
+    selection: &Selection,
+    directory: &Path,
+    name: &str,
+    keep_owner: bool,
+) -> Result<(), Diagnostic> {
     let dest = Root::open(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot open `{}`", directory.display())).note(error.to_string())
     })?;
-    let placement = Placement { destination: format!("/{name}"), keep_owner: true, ..Placement::default() };
+    let placement = Placement { destination: format!("/{name}"), keep_owner, ..Placement::default() };
     copy::apply(selection, source, &dest, &placement)
         .map(drop)
         .map_err(|error| Diagnostic::from_error(Exit::Step, &error))
@@ -209,11 +215,14 @@ fn write_tree(source: &Root, selection: &Selection, directory: &Path, name: &str
 
 /// Copies a whole file system into a directory, `type=local`, and returns the device nodes that were left out: in a directory
 /// of the user's, an image's `mem` or `sda` would open those of this machine.  `mtime` is the time of everything, in seconds.
+///
+/// Owners that are kept aside are of no use outside of the store: there the files are the user's.
 pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<Vec<PathBuf>, Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Diagnostic::error(Exit::Step, format!("cannot make `{}`", directory.display())).note(error.to_string())
     })?;
-    let mut selection = select_tree(&view.root, "/")?;
+    let keep_owner = !crate::sys::owner::is_aside();
+    let mut selection = select_tree(&view.root, "/", keep_owner)?;
     let is_device = |entry: &Entry| matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
     let mut left_out = Vec::new();
     for item in &mut selection.items {
@@ -222,6 +231,6 @@ pub fn export_tree(view: &View, directory: &Path, mtime: Option<i64>) -> Result<
             item.entries.iter_mut().for_each(|entry| (entry.mtime_seconds, entry.mtime_nanoseconds) = (seconds, 0));
         }
     }
-    write_tree(&view.root, &selection, directory, "")?;
+    write_tree(&view.root, &selection, directory, "", keep_owner)?;
     Ok(left_out)
 }

@@ -9,6 +9,7 @@ use crate::sandbox::{Cancel, Entered, Rung, Runner};
 use crate::snapshot::overlay_works;
 use crate::store::{Store, StoreError};
 use crate::sys::overlay::OverlayForm;
+use crate::sys::owner;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -20,6 +21,7 @@ pub struct Session {
     store: Store,
     entered: Entered,
     has_overlay: OnceLock<bool>,
+    has_mknod: OnceLock<bool>,
     trees: Trees,
     reporter: Reporter,
     cancel: Cancel,
@@ -38,6 +40,7 @@ impl Session {
             store,
             entered,
             has_overlay: OnceLock::new(),
+            has_mknod: OnceLock::new(),
             trees: Trees::default(),
             reporter,
             cancel,
@@ -81,11 +84,20 @@ impl Session {
         &self.trees
     }
 
-    /// Whether device nodes can be made: never inside a user namespace, where they are left out of unpacked trees.
+    /// Whether device nodes can be made, or files that stand for them; else they are left out of unpacked trees.
     ///
     /// A step has a `/dev` of its own, and the layers of a base are exported as they came.
     pub fn makes_devices(&self) -> bool {
-        self.form() == OverlayForm::Trusted
+        self.form() == OverlayForm::Trusted || owner::is_aside() || *self.has_mknod.get_or_init(|| self.try_mknod())
+    }
+
+    /// Whether root that may not mount may make devices, as in a container of Docker's.
+    fn try_mknod(&self) -> bool {
+        use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+        let trial = self.store.temporary().ok().filter(|_| self.entered.rung == Rung::Chroot);
+        trial.is_some_and(|trial| {
+            mknodat(CWD, trial.path().join("null"), FileType::CharacterDevice, Mode::RUSR, makedev(1, 3)).is_ok()
+        })
     }
 
     /// Fails when the build was interrupted or another step failed.
@@ -133,6 +145,10 @@ impl Session {
 pub fn store_failure(error: StoreError) -> Diagnostic {
     let full = error.is_disk_full();
     let diagnostic = Diagnostic::from_error(Exit::Step, &error);
+    if let StoreError::Owners { are_aside, .. } = error {
+        let same = if are_aside { ", or use `--isolation single-id`" } else { "" };
+        return diagnostic.hint(format!("set COOPER_ROOT to another directory{same}"));
+    }
     if full {
         return diagnostic.hint(
             "free some space: `cooper du` shows what the store holds, `cooper prune` removes what is not in use",

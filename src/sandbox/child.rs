@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Docker's default capabilities.
-const DOCKER_CAPABILITIES: u64 = 0xa804_25fb;
+pub(super) const DOCKER_CAPABILITIES: u64 = 0xa804_25fb;
 
 /// Name of the stage whose failure is the command's own.
 pub(super) const STAGE_EXEC: &str = "execute the command";
@@ -168,8 +168,13 @@ pub(super) fn confine_ids(spec: &Spec) -> Result<(), Failed> {
 /// From here on the builder answers the calls that it watches.
 pub(super) fn hand_calls_to_builder(supervision: &wire::Supervision) -> io::Result<()> {
     let socket = process::take_descriptor(supervision.socket)?;
-    let listener = notify::install_listener(&supervision.program)?;
-    notify::send_descriptor(&socket, listener.as_fd())
+    match notify::install_listener(&supervision.program) {
+        // Something that holds a listener already is above us, or notifications are not there (gVisor).
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EINVAL | libc::ENOSYS)) => {
+            restrict::install_filter(&supervision.fallback)
+        }
+        listener => notify::send_descriptor(&socket, listener?.as_fd()),
+    }
 }
 
 pub(super) fn execute(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {

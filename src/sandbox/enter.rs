@@ -61,10 +61,14 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
 
 /// Names the wall in front of the nearest rung on which steps run, and its mend.
 fn best_wall(probe: &Probe, what: &str) -> Wall {
-    let nearest = if probe.euid == 0 { Rung::Root } else { Rung::Rootless };
+    let nearest = if probe.euid == 0 { Rung::Chroot } else { Rung::SingleId };
     match probe.allows(nearest) {
         Ok(()) => Wall::new(what, format!("use `--isolation {nearest}`")),
-        Err(wall) => Wall::new(format!("{what}: {}", wall.what), wall.mend),
+        Err(wall) if probe.euid == 0 => Wall::new(format!("{what}: {}", wall.what), wall.mend),
+        Err(wall) => Wall::new(
+            format!("{what}: {}", wall.what),
+            format!("{}; or run as root (in Kubernetes `runAsUser: 0`) for isolation `chroot`", wall.mend),
+        ),
     }
 }
 

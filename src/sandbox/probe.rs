@@ -45,6 +45,16 @@ impl Rung {
     }
 }
 
+impl Rung {
+    /// Returns what of a step is not real on this rung; empty where all is.
+    pub fn emulates(self) -> &'static str {
+        match self {
+            Rung::SingleId => "owners, users and device nodes are emulated",
+            Rung::Root | Rung::Rootless | Rung::Chroot | Rung::None => "",
+        }
+    }
+}
+
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -182,7 +192,12 @@ impl Probe {
     /// Returns the form of overlay metadata for a rung.
     pub fn overlay_form(&self, rung: Rung) -> OverlayForm {
         match rung {
-            Rung::Root if self.is_initial_user_namespace => OverlayForm::Trusted,
+            // Root that does not use all it may (`--isolation chroot`) leaves layers that it can mount tomorrow.
+            Rung::Root | Rung::Chroot | Rung::None
+                if self.is_initial_user_namespace && (rung == Rung::Root || self.has(CAP_SYS_ADMIN)) =>
+            {
+                OverlayForm::Trusted
+            }
             _ => OverlayForm::User,
         }
     }

@@ -9,7 +9,8 @@ use super::chroot::{Covers, kill_descendants, pid_of};
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
 use super::request::{Request, network_files};
-use super::single_id::SingleId;
+use super::seccomp::succeed_program;
+use super::single_id::{MUST_SUCCEED, SingleId};
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
 use super::supervise::Supervisor;
@@ -120,24 +121,26 @@ impl Runner {
         let plays_user = self.rung == Rung::SingleId;
         let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
         let mut supervisor = self.supervisor(spec, user)?;
-        let sockets = UnixStream::pair().map_err(io_error("make a socket"))?;
-        let supervision = supervisor.as_ref().map(|supervisor| wire::Supervision {
+        let sockets = supervisor.as_ref().map(|_| UnixStream::pair()).transpose().map_err(io_error("make a socket"))?;
+        let (ours, theirs) = sockets.unzip();
+        let supervision = supervisor.as_ref().zip(theirs.as_ref()).map(|(supervisor, theirs)| wire::Supervision {
             program: supervisor.program(),
-            socket: sockets.1.as_raw_fd(),
+            fallback: succeed_program(if plays_user { MUST_SUCCEED } else { &[] }),
+            socket: theirs.as_raw_fd(),
             plays_user,
         });
         let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, is_chroot)?;
         let child = self.start(spec, &pipes, &request)?;
-        drop((request, sockets.1));
+        drop((request, theirs));
         let mut readers = pipes.into_readers();
-        let socket = OwnedFd::from(sockets.0);
+        let socket = ours.map(OwnedFd::from);
         let (pumped, status, served) = std::thread::scope(|scope| {
-            let serving = supervisor.as_mut().map(|supervisor| {
-                scope.spawn(|| {
+            let serving = supervisor.as_mut().zip(socket.as_ref()).map(|(supervisor, socket)| {
+                scope.spawn(move || {
                     if is_chroot {
                         become_reader(user)?;
                     }
-                    supervisor.serve(&socket)
+                    supervisor.serve(socket)
                 })
             });
             let pumped = pump(&child, &mut readers, output, cancel);
@@ -171,11 +174,12 @@ impl Runner {
 
     /// Returns what answers system calls of the step, on the rungs that need it.
     fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
-        Ok(match self.rung {
-            Rung::SingleId => Some(Supervisor::new(vec![Box::new(SingleId::new(user))])),
-            Rung::Chroot => Some(Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))])),
-            Rung::Root | Rung::Rootless | Rung::None => None,
-        })
+        let supervisor = match self.rung {
+            Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
+            Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
+            Rung::Root | Rung::Rootless | Rung::None => return Ok(None),
+        };
+        Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
     }
 
     /// Returns the `CLONE_NEW*` flags of a step.

@@ -48,6 +48,8 @@ pub(super) struct Spec {
 pub(super) struct Supervision {
     /// The filter.
     pub program: Vec<Instruction>,
+    /// What is installed where no listener can be had: the calls that must not fail succeed.
+    pub fallback: Vec<Instruction>,
     /// Where its listener is sent.
     pub socket: RawFd,
     /// Whether the builder also plays user and groups: the process then keeps its own.

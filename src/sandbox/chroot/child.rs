@@ -1,7 +1,9 @@
 //! The step's own processes: one that executes the command, and above it one that ends what the command leaves behind.
 
 use super::processes::kill_descendants;
-use crate::sandbox::child::{Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage};
+use crate::sandbox::child::{
+    DOCKER_CAPABILITIES, Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage,
+};
 use crate::sandbox::mountpoint::{Kind, ensure};
 use crate::sandbox::seccomp;
 use crate::sandbox::wire::{Pool, Spec};
@@ -68,14 +70,30 @@ fn enter(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
 /// Gives up what the command must not have, and hands the calls that are answered to the builder.
 fn confine(spec: &Spec) -> Result<(), Failed> {
     set_limits(spec)?;
-    if let Some(supervision) = &spec.supervision {
-        // The price of a filter without CAP_SYS_ADMIN: set-uid programs stay without effect.
-        rustix::thread::set_no_new_privs(true).map_err(|error| stage("set no_new_privs", "")(error.into()))?;
-        // Where another supervisor is on already, or on an old kernel, the step does with the files that stand for /proc.
-        let _ = hand_calls_to_builder(supervision);
-        if !spec.is_insecure {
-            restrict::install_filter(&seccomp::docker_profile()).map_err(stage("install the seccomp filter", ""))?;
+    if !spec.is_insecure {
+        match restrict::limit_bounding_set(DOCKER_CAPABILITIES) {
+            // Without CAP_SETPCAP what the container has is what its steps have.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            result => result.map_err(stage("limit capabilities", ""))?,
         }
     }
+    install_profile(spec.is_insecure).map_err(stage("install the seccomp filter", ""))?;
+    if let Some(supervision) = &spec.supervision {
+        // Where another supervisor is on already, or on an old kernel, the step does with the files that stand for /proc.
+        let _ = hand_calls_to_builder(supervision);
+    }
     confine_ids(spec)
+}
+
+/// Installs Docker's profile; the price of any filter without CAP_SYS_ADMIN is that set-uid programs stay without effect.
+fn install_profile(is_insecure: bool) -> io::Result<()> {
+    let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
+    let program = if is_insecure { vec![everything] } else { seccomp::docker_profile() };
+    match restrict::install_filter(&program) {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            rustix::thread::set_no_new_privs(true)?;
+            restrict::install_filter(&program)
+        }
+        result => result,
+    }
 }

@@ -7,7 +7,7 @@ mod table;
 mod watch;
 
 pub use watch::{Watch, When};
-pub(super) use watch::{call_name, watch_program};
+pub(super) use watch::{call_name, succeed_program, watch_program};
 
 use crate::sys::restrict::Instruction;
 
@@ -46,8 +46,9 @@ fn architectures() -> &'static [Arch] {
 const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
 const RET_NOTIFY: u32 = 0x7fc0_0000;
-const RET_EPERM: u32 = 0x0005_0001;
-const RET_ENOSYS: u32 = 0x0005_0026;
+const RET_ERRNO: u32 = 0x0005_0000;
+const RET_EPERM: u32 = RET_ERRNO | 1;
+const RET_ENOSYS: u32 = RET_ERRNO | 0x26;
 
 /// Bit of the numbers of the x32 interface; answered as by a kernel without it.
 const X32_BIT: u32 = 0x4000_0000;
@@ -83,6 +84,7 @@ enum Verdict {
     Personality,
     Clone,
     Notify(When),
+    Succeed,
 }
 
 /// The calls whose verdict is more than yes: numbers on x86_64, i386 and aarch64.
@@ -172,6 +174,8 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
     };
     match verdict {
         Verdict::Allow => vec![plain(RETURN, RET_ALLOW)],
+        // The errno 0.
+        Verdict::Succeed => vec![plain(RETURN, RET_ERRNO)],
         Verdict::Eperm => vec![plain(RETURN, RET_EPERM)],
         Verdict::Enosys => vec![plain(RETURN, RET_ENOSYS)],
         Verdict::Socket => one_of(&REFUSED_FAMILIES, RET_EPERM, RET_ALLOW),

@@ -46,14 +46,27 @@ pub(in crate::sandbox) fn watch_program(watches: &[Watch]) -> Vec<Instruction> {
                 None => calls.push((number, Verdict::Notify(watch.when))),
             }
         }
-        calls.sort_by_key(|(number, _)| *number);
-        let mut ranges = vec![(0, Verdict::Allow)];
-        for (number, verdict) in calls {
-            push_range(&mut ranges, number, verdict);
-            push_range(&mut ranges, number + 1, Verdict::Allow);
-        }
-        ranges
+        singled_out(calls)
     })
+}
+
+/// Returns the program that lets these calls succeed without doing anything, and all others pass.
+pub(in crate::sandbox) fn succeed_program(names: &[&str]) -> Vec<Instruction> {
+    program_of(architectures(), |arch| {
+        let rows = names.iter().filter_map(|name| table::row(name));
+        singled_out(rows.filter_map(|row| Some((arch.number(row)?, Verdict::Succeed))).collect())
+    })
+}
+
+/// Returns ranges in which all calls but the given are allowed.
+fn singled_out(mut calls: Vec<(u32, Verdict)>) -> Vec<(u32, Verdict)> {
+    calls.sort_by_key(|(number, _)| *number);
+    let mut ranges = vec![(0, Verdict::Allow)];
+    for (number, verdict) in calls {
+        push_range(&mut ranges, number, verdict);
+        push_range(&mut ranges, number + 1, Verdict::Allow);
+    }
+    ranges
 }
 
 /// Returns the name of a call by its architecture (`AUDIT_ARCH_*`) and number.

@@ -95,7 +95,9 @@ pub struct Credentials {
 impl Credentials {
     /// Returns what a step of this user starts with.
     pub fn of(user: &User) -> Credentials {
-        Credentials { user: Ids::all(user.uid), group: Ids::all(user.gid), groups: user.groups.clone() }
+        let mut groups = user.groups.clone();
+        groups.sort_unstable();
+        Credentials { user: Ids::all(user.uid), group: Ids::all(user.gid), groups }
     }
 
     /// Whether it has the rights of root, CAP_SETUID, CAP_SETGID and CAP_CHOWN among them.
@@ -124,10 +126,12 @@ impl Credentials {
     }
 
     /// Changes the supplementary groups.
-    pub fn set_groups(&mut self, groups: Vec<u32>) -> Result<(), Errno> {
+    pub fn set_groups(&mut self, mut groups: Vec<u32>) -> Result<(), Errno> {
         if !self.is_privileged() {
             return Err(Errno::PERM);
         }
+        // The kernel tells them in this order, whatever the order in which they were given.
+        groups.sort_unstable();
         self.groups = groups;
         Ok(())
     }

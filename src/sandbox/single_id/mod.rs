@@ -37,6 +37,31 @@ impl SingleId {
     }
 }
 
+/// Calls that cannot succeed in a namespace of one id and that programs do not go on without.
+pub(super) const MUST_SUCCEED: &[&str] = &[
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "chown32",
+    "fchown32",
+    "lchown32", // owners
+    "setuid",
+    "setreuid",
+    "setresuid",
+    "setuid32",
+    "setreuid32",
+    "setresuid32", // users
+    "setgid",
+    "setregid",
+    "setresgid",
+    "setgid32",
+    "setregid32",
+    "setresgid32", // groups
+    "setgroups",
+    "setgroups32",
+];
+
 /// Calls that are always seen; names with 32 are those of i386.
 const ALWAYS: &[&str] = &[
     "chown",

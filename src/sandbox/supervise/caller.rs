@@ -17,11 +17,18 @@ pub struct Call<'a> {
     pub name: &'static str,
     notification: &'a Notification,
     listener: &'a Listener,
+    /// The caller's root, if it is that of all processes of the step.
+    shared_root: Option<&'a Root>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(name: &'static str, notification: &'a Notification, listener: &'a Listener) -> Call<'a> {
-        Call { name, notification, listener }
+    pub(super) fn new(
+        name: &'static str,
+        notification: &'a Notification,
+        listener: &'a Listener,
+        shared_root: Option<&'a Root>,
+    ) -> Call<'a> {
+        Call { name, notification, listener, shared_root }
     }
 
     /// Returns the calling thread.
@@ -88,7 +95,7 @@ impl<'a> Call<'a> {
     /// Links into `/proc` (`/dev/stdout`, `/proc/self/fd/3`) are refused with ELOOP: they would be the builder's own.
     pub fn open(&self, directory: u32, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         if path.is_absolute() {
-            return self.root()?.open_at(path, flags, Mode::empty());
+            return self.open_in_root(path, flags);
         }
         let start = self.directory(directory)?;
         let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -96,9 +103,16 @@ impl<'a> Call<'a> {
             // The path leaves the directory, by `..` or by an absolute link.
             Err(Errno::XDEV | Errno::PERM | Errno::NOSYS | Errno::AGAIN) => {
                 let whole = self.directory_path(directory)?.join(path);
-                self.root()?.open_at(&whole, flags, Mode::empty())
+                self.open_in_root(&whole, flags)
             }
             result => Ok(result?),
+        }
+    }
+
+    fn open_in_root(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        match self.shared_root {
+            Some(root) => root.open_at(path, flags, Mode::empty()),
+            None => self.root()?.open_at(path, flags, Mode::empty()),
         }
     }
 

@@ -14,11 +14,15 @@ pub use crate::sys::notify::Answer;
 pub use caller::Call;
 
 use crate::sandbox::seccomp::{call_name, watch_program};
-use crate::sys::notify::{Listener, receive_descriptor};
+use crate::sys::Root;
+use crate::sys::notify::{Listener, Notification, receive_descriptor};
 use crate::sys::restrict::Instruction;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+
+/// The call that gives a process another root; it has no other way without CAP_SYS_ADMIN.
+const CHANGE_ROOT: &str = "chroot";
 
 /// Something that a step's isolation lacks and that is made up for by answering system calls.
 pub trait Emulation: Send {
@@ -34,18 +38,33 @@ pub struct Supervisor<'a> {
     emulations: Vec<Box<dyn Emulation + 'a>>,
     watches: Vec<Vec<Watch>>,
     names: HashMap<(u32, i32), Option<&'static str>>,
+    root: SharedRoot,
+}
+
+/// The root that all processes of a step have, as long as none has changed its own.
+enum SharedRoot {
+    Unknown,
+    Open(Root),
+    /// Some process has another one, so everyone is asked.
+    Several,
 }
 
 impl<'a> Supervisor<'a> {
     /// Puts emulations together; the first that answers a call wins.
     pub fn new(emulations: Vec<Box<dyn Emulation + 'a>>) -> Supervisor<'a> {
         let watches = emulations.iter().map(|emulation| emulation.watches()).collect();
-        Supervisor { emulations, watches, names: HashMap::new() }
+        Supervisor { emulations, watches, names: HashMap::new(), root: SharedRoot::Unknown }
+    }
+
+    /// Says that processes may have mounts and roots of their own: with all capabilities they can have both.
+    pub fn with_several_roots(self) -> Supervisor<'a> {
+        Supervisor { root: SharedRoot::Several, ..self }
     }
 
     /// Returns the filter that the step's process installs with [`crate::sys::notify::install_listener`].
     pub fn program(&self) -> Vec<Instruction> {
-        watch_program(&self.watches.concat())
+        let own = Watch { call: CHANGE_ROOT, when: When::Always };
+        watch_program(&[self.watches.concat(), vec![own]].concat())
     }
 
     /// Waits for the listener to come over `socket` and answers calls until the last process of the step is gone.
@@ -60,7 +79,7 @@ impl<'a> Supervisor<'a> {
                 .entry((notification.arch, notification.number))
                 .or_insert_with(|| call_name(notification.arch, notification.number));
             let answer = match name {
-                Some(name) => self.answer(&Call::new(name, &notification, &listener)),
+                Some(name) => self.answer(name, &notification, &listener),
                 None => Answer::Continue,
             };
             listener.answer(&notification, answer)?;
@@ -68,7 +87,17 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    fn answer(&mut self, call: &Call<'_>) -> Answer {
+    fn answer(&mut self, name: &'static str, notification: &Notification, listener: &Listener) -> Answer {
+        if name == CHANGE_ROOT {
+            self.root = SharedRoot::Several;
+        }
+        if let SharedRoot::Unknown = self.root
+            && let Ok(root) = Call::new(name, notification, listener, None).root()
+        {
+            self.root = SharedRoot::Open(root);
+        }
+        let root = if let SharedRoot::Open(root) = &self.root { Some(root) } else { None };
+        let call = &Call::new(name, notification, listener, root);
         for (emulation, watches) in self.emulations.iter_mut().zip(&self.watches) {
             if !watches.iter().any(|watch| watch.call == call.name) {
                 continue;
