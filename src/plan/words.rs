@@ -1,10 +1,14 @@
 //! Expansion of words with the variables of a stage.
 
 use super::environment::Environment;
+use super::warn::is_secret_name;
 use crate::dockerfile::ast::Mount;
 use crate::dockerfile::expand::{ExpandError, Expanded, Expander};
 use crate::dockerfile::mount::parse_mount;
 use std::collections::BTreeSet;
+
+/// What stands in progress for the value of a variable that is named like a secret.
+const HIDDEN: &str = "***";
 
 /// Expands the words of one Dockerfile.
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +39,16 @@ impl Words {
 
     /// Returns a RUN as progress shows it, unchanged where it cannot be expanded.
     pub(super) fn shown_run(&self, text: &str, env: &Environment) -> String {
-        self.with(env, |expander| expander.shown(text)).map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+        let lookup = shown_value(env);
+        let expanded = Expander::new(self.escape, &lookup).shown(text);
+        expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
     }
 
     /// Returns another instruction as progress shows it, unchanged where it cannot be expanded.
     pub(super) fn shown(&self, text: &str, env: &Environment) -> String {
-        self.expand(text, env).map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+        let lookup = shown_value(env);
+        let expanded = Expander::new(self.escape, &lookup).word(text);
+        expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
     }
 
     /// Parses and expands a `--mount`; returns it with the variables that are not defined.
@@ -64,5 +72,13 @@ impl Words {
     ) -> Result<T, String> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         expand(&Expander::new(self.escape, &lookup)).map_err(|error| error.to_string())
+    }
+}
+
+/// Looks up what a variable is shown as: logs are read by many, so a name that says secret hides its value.
+fn shown_value(env: &Environment) -> impl Fn(&str) -> Option<String> {
+    |name| {
+        let value = env.get(name)?;
+        Some(if is_secret_name(name) && !value.is_empty() { HIDDEN.to_owned() } else { value.to_owned() })
     }
 }

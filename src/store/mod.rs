@@ -44,7 +44,7 @@ pub use usage::{Item, Usage, items, usage};
 use crate::sys::owner;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -163,7 +163,8 @@ impl Store {
         }
         refuse_foreign(&root)?;
         let presence = root.join(PRESENCE);
-        let presence = File::options().create(true).append(true).open(&presence).during("open", &presence)?;
+        let presence =
+            File::options().create(true).append(true).mode(0o600).open(&presence).during("open", &presence)?;
         // Waits only while a prune that is alone here deletes blobs.  A file system without locks has no such prune.
         let _ = presence.lock_shared();
         Ok(Store { root, presence: Arc::new(presence) })
