@@ -54,12 +54,12 @@ const CHANGES: &[(&str, &str)] = &[
     ("USER root", "USER app"),
 ];
 
-/// Returns the digest of the image, and whether a step that makes files was taken from the cache.
+/// Returns the digest of the image, and whether the step ran instead of being taken from the cache.
 fn built(bench: &Bench, instruction: &str) -> (String, bool) {
     let result = bench.build(&format!("FROM base\n{instruction}\n"), &["--build-arg=SOURCE_DATE_EPOCH=1"]).succeeded();
     let digest = result.text.lines().find_map(|line| line.strip_prefix("digest")).unwrap().trim().to_owned();
-    let is_cached = result.text.lines().any(|line| line.ends_with(" CACHED"));
-    (digest, is_cached)
+    let has_run = result.text.lines().any(|line| line.starts_with("steps") && !line.ends_with(" 0 run"));
+    (digest, has_run)
 }
 
 #[test]
@@ -75,7 +75,8 @@ fn every_change_of_an_instruction_is_noticed() {
         let again = built(&bench, first);
         assert_eq!(a.0, again.0, "{first}");
         let b = built(&bench, second);
-        assert_ne!(a.0, b.0, "{first} | {second}");
+        // Two steps may leave the same files; then it counts that the second one ran.
+        assert!(a.0 != b.0 || b.1, "{first} | {second}");
         let same = built(&bench, first);
         assert_eq!(a.0, same.0, "{first} after {second}");
     }
