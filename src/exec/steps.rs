@@ -99,11 +99,22 @@ impl Build<'_> {
 
     /// Fails where a command is among the missing steps and none can be run: before anything else was done for nothing.
     fn refuse_commands(&self, missing: &[StepId]) -> Result<(), Diagnostic> {
-        let Err(wall) = &self.session.entered().can_run else { return Ok(()) };
-        let mut steps = missing.iter().map(|step| &self.graph.steps[step.0 as usize]);
-        let Some(step) = steps.find(|step| matches!(step.op, Op::Run(_))) else { return Ok(()) };
-        let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
-        Err(keys::place(step, error.hint(wall.mend.clone())))
+        let steps = missing.iter().map(|step| &self.graph.steps[step.0 as usize]);
+        for step in steps {
+            let Op::Run(run) = &step.op else { continue };
+            if let Err(wall) = &self.session.entered().can_run {
+                let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
+                return Err(keys::place(step, error.hint(wall.mend.clone())));
+            }
+            if let Some(device) = run.devices.first() {
+                let error = Diagnostic::error(
+                    Exit::Usage,
+                    format!("device `{device}` is not there: cooper knows no CDI devices"),
+                );
+                return Err(keys::place(step, error.hint("take `--device` out of the instruction")));
+            }
+        }
+        Ok(())
     }
 
     /// An image is not unpacked before something looks into it; as a target of its own, not at all.
