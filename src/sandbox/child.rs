@@ -122,14 +122,18 @@ fn enter_root(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
         if path.as_bytes().first() == Some(&b'/') { Ok(()) } else { Err(io::Error::other("it is outside the root")) }
     })();
     entered.map_err(stage("enter the working directory", name))?;
-    if !spec.has_stdin {
-        // Opened here, so that it is the step's own device and no way to a mount of the builder.
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        null.map_err(io::Error::from)
-            .and_then(|null| process::replace_stdin(&null))
-            .map_err(stage("open /dev/null", ""))?;
+    empty_stdin(spec)
+}
+
+/// Gives the step an empty standard input, unless it has one.
+///
+/// Opened inside the new root, so that it is the step's own device and no way to a mount of the builder.
+pub(super) fn empty_stdin(spec: &Spec) -> Result<(), Failed> {
+    if spec.has_stdin {
+        return Ok(());
     }
-    Ok(())
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    null.map_err(io::Error::from).and_then(|null| process::replace_stdin(&null)).map_err(stage("open /dev/null", ""))
 }
 
 /// Gives up what the command must not have.

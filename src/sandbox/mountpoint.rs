@@ -1,11 +1,10 @@
 //! Places in a root file system that a mount is put onto: found or made without ever leaving the root.
 
-use crate::sys::Root;
+use crate::sys::{Root, components_reversed};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// What stands at a mount point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub(super) fn ensure(
     watch: &mut dyn FnMut(Making<'_>) -> io::Result<()>,
 ) -> io::Result<PathBuf> {
     let mut resolved = PathBuf::from("/");
-    let mut rest = reversed(path);
+    let mut rest = components_reversed(path);
     let mut links = 0;
     while let Some(part) = rest.pop() {
         if part == ".." {
@@ -58,7 +57,7 @@ pub(super) fn ensure(
                 if target.is_absolute() {
                     resolved = PathBuf::from("/");
                 }
-                rest.extend(reversed(&target));
+                rest.extend(components_reversed(&target));
             }
             Some(_) => resolved = next,
         }
@@ -108,15 +107,4 @@ pub(super) fn kind_of(fd: &OwnedFd) -> io::Result<Kind> {
 /// Whether a place is in a proc file system.
 pub(super) fn is_proc(place: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fstatfs(place)?.f_type == libc::PROC_SUPER_MAGIC)
-}
-
-fn reversed(path: &Path) -> Vec<OsString> {
-    path.components()
-        .rev()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            _ => None,
-        })
-        .collect()
 }

@@ -16,3 +16,4 @@ mod walk;
 pub use attributes::{chmod_at, list_xattrs, read_xattr};
 pub use directory::{DirectoryEntry, read_directory, remove_tree};
 pub use root::Root;
+pub(crate) use root::components_reversed;

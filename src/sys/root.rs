@@ -152,7 +152,8 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn components_reversed(path: &Path) -> Vec<OsString> {
+/// Returns the names of a path, the last one first, as a walk that follows links takes them from a stack; `..` stays.
+pub(crate) fn components_reversed(path: &Path) -> Vec<OsString> {
     path.components()
         .rev()
         .filter_map(|component| match component {

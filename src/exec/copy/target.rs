@@ -2,12 +2,11 @@
 
 use super::node::{self, timestamps};
 use super::{CopyError, WantedOwner};
-use crate::sys::Root;
+use crate::sys::{Root, components_reversed};
 use rustix::fs::{FileType, Mode, OFlags};
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Links followed in one path, as the kernel has it.
 const MAX_LINKS: usize = 40;
@@ -59,17 +58,6 @@ pub fn resolve(root: &Root, path: &Path) -> Result<PathBuf, CopyError> {
         rest.extend(components_reversed(&target));
     }
     Ok(resolved)
-}
-
-fn components_reversed(path: &Path) -> Vec<OsString> {
-    path.components()
-        .rev()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Makes the missing directories of a resolved path, with `owner` (0:0 by default) and `mode` (12 bits, no umask).

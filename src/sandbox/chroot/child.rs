@@ -1,6 +1,7 @@
 //! The step's own processes: one that executes the command, and above it one that ends what the command leaves behind.
 
 use super::processes::kill_descendants;
+use crate::sandbox::child::empty_stdin;
 use crate::sandbox::child::{
     DOCKER_CAPABILITIES, Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage,
 };
@@ -9,7 +10,7 @@ use crate::sandbox::seccomp;
 use crate::sandbox::wire::{Pool, Spec};
 use crate::sys::process::{self, Child, ExitStatus, Fork};
 use crate::sys::{Root, restrict};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
@@ -58,13 +59,7 @@ fn enter(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
         Ok(rustix::process::fchdir(&directory)?)
     })();
     entered.map_err(stage("change the root", name))?;
-    if !spec.has_stdin {
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        null.map_err(io::Error::from)
-            .and_then(|null| process::replace_stdin(&null))
-            .map_err(stage("open /dev/null", ""))?;
-    }
-    Ok(())
+    empty_stdin(spec)
 }
 
 /// Gives up what the command must not have, and hands the calls that are answered to the builder.
