@@ -9,7 +9,7 @@ use crate::diag::{Diagnostic, Exit};
 use crate::image::validate::{self, Document, ValidateError, document};
 use crate::image::{Descriptor, Digest, Index, Platform, Reference};
 use crate::plan::graph::ImageFacts;
-use crate::plan::{Facts, ImageSource};
+use crate::plan::{Facts, FoundDevice, ImageSource};
 use crate::store::{Pulled, REF_NAME};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ pub struct KnownImages<'a> {
     pull: bool,
     answers: HashMap<(String, Platform), Arc<ImageFacts>>,
     ignore: Option<&'a IgnoreRules>,
+    device_directories: Option<&'a [PathBuf]>,
 }
 
 impl<'a> KnownImages<'a> {
@@ -40,7 +41,12 @@ impl<'a> KnownImages<'a> {
     ///
     /// `ignore` are the rules of the main context, for the lint rule about sources that they take out.
     pub fn new(session: &'a Session, pull: bool, ignore: Option<&'a IgnoreRules>) -> KnownImages<'a> {
-        KnownImages { session, pull, answers: HashMap::new(), ignore }
+        KnownImages { session, pull, answers: HashMap::new(), ignore, device_directories: None }
+    }
+
+    /// Lets it know the devices of this machine, from these directories or the standard ones.
+    pub fn with_devices(self, directories: &'a [PathBuf]) -> KnownImages<'a> {
+        KnownImages { device_directories: Some(directories), ..self }
     }
 
     fn reference(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
@@ -110,6 +116,19 @@ impl Facts for KnownImages<'_> {
         let facts = Arc::new(facts);
         self.answers.insert(key, facts.clone());
         Ok(facts)
+    }
+
+    fn devices(&mut self, name: &str) -> Result<Option<Vec<FoundDevice>>, Diagnostic> {
+        let Some(directories) = self.device_directories else { return Ok(None) };
+        let devices = self.session.devices(directories);
+        let found = |name: String| FoundDevice { is_auto_allowed: devices.is_auto_allowed(&name), name };
+        Ok(Some(devices.find(name).into_iter().map(found).collect()))
+    }
+
+    fn device_problems(&self) -> Vec<String> {
+        self.device_directories
+            .map(|directories| self.session.devices(directories).problems().to_vec())
+            .unwrap_or_default()
     }
 
     fn ignored_by(&self, path: &str) -> Option<String> {

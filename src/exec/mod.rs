@@ -7,6 +7,7 @@ mod base;
 mod blobs;
 mod contexts;
 pub mod copy;
+mod devices;
 mod facts;
 mod files;
 mod filesystem;
@@ -76,7 +77,8 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     let check = check_argument(request);
     let parsed = crate::dockerfile::parse_checked(&source.name, &source.text, check.as_deref())?;
     parsed.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
-    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let mut facts = facts.with_devices(&request.cdi_spec_dirs);
     let mut graphs = Vec::new();
     for platform in platforms {
         let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts)?;

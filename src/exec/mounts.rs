@@ -1,6 +1,7 @@
 //! What `RUN --mount` brings into a step, made ready on this side of the sandbox.
 
 use super::copy::{self, resolve};
+use super::devices;
 use super::layers::{View, all_layers, lower_directories, mount_failure, overlay_of, view, view_of};
 use super::session::{Session, secret, store_failure};
 use super::ssh::AgentSocket;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub struct Mounts {
     specs: Vec<MountSpec>,
     env: Vec<(String, String)>,
+    additional_gids: Vec<u32>,
     // Dropped after the step, in this order.
     sockets: Vec<AgentSocket>,
     caches: Vec<HeldMount>,
@@ -53,13 +55,24 @@ impl Mounts {
         for mount in &op.mounts {
             mounts.add(build, mount, task)?;
         }
+        if !op.devices.is_empty() {
+            let found = devices::find(build, op)?;
+            mounts.env.extend(found.env);
+            mounts.specs.extend(found.specs);
+            mounts.additional_gids = found.additional_gids;
+        }
         // As runc is told by BuildKit: a mount on a parent of another one must not hide it, whatever the order they
         // were written in.
         mounts.specs.sort_by_key(|spec| spec.target().components().count());
         Ok(mounts)
     }
 
-    /// Returns the variables that mounts bring: secrets and the agent's socket.
+    /// Returns the groups that devices bring.
+    pub fn additional_gids(&self) -> &[u32] {
+        &self.additional_gids
+    }
+
+    /// Returns the variables that mounts and devices bring: secrets, the agent's socket.
     pub fn env(&self) -> &[(String, String)] {
         &self.env
     }

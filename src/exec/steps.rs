@@ -7,7 +7,7 @@ use super::keys::{self, Known, KnownInput};
 use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
-use super::{base, files, run};
+use super::{base, devices, files, run};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
 use crate::key::CacheKey;
@@ -106,13 +106,7 @@ impl Build<'_> {
                 let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
                 return Err(keys::place(step, error.hint(wall.mend.clone())));
             }
-            if let Some(device) = run.devices.first() {
-                let error = Diagnostic::error(
-                    Exit::Usage,
-                    format!("device `{device}` is not there: cooper knows no CDI devices"),
-                );
-                return Err(keys::place(step, error.hint("take `--device` out of the instruction")));
-            }
+            devices::check(self, run).map_err(|error| keys::place(step, error))?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod args;
 mod base;
 mod chmod;
 mod copy;
+mod device;
 mod environment;
 mod gotext;
 pub mod graph;
@@ -34,6 +35,7 @@ mod warn;
 mod words;
 
 pub use args::BuilderArgs;
+pub use device::FoundDevice;
 pub use warn::{fail_on_findings, is_secret_name};
 
 use crate::diag::Diagnostic;
@@ -111,6 +113,18 @@ pub trait Facts {
     /// that a base image may define.
     fn knows_images(&self) -> bool {
         true
+    }
+
+    /// Returns the devices that a name of `RUN --device` stands for; `None` where nothing is known of devices.
+    ///
+    /// Errors are diagnostics without a place; the planner adds the place.
+    fn devices(&mut self, _name: &str) -> Result<Option<Vec<FoundDevice>>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// Returns what kept devices from being known, for errors about one that is not.
+    fn device_problems(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Returns what makes the main context lack a path that a COPY names, e.g. ``.dockerignore:4 `dist` ``.

@@ -76,9 +76,14 @@ pub struct BuildArgs {
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
     pub ulimits: Vec<(String, u64, u64)>,
 
-    /// Grants an entitlement, e.g. `security.insecure`, `network.host` (several)
+    /// Grants an entitlement: `network.host`, `security.insecure`, `device[=NAME[,alias=NAME]]` (several)
     #[arg(long, value_name = "ENTITLEMENT", value_parser = parse_entitlement)]
     pub allow: Vec<String>,
+
+    /// Directory of CDI specifications, which name the devices of this machine for `RUN --device`; the last one wins
+    /// (several) [default: /etc/cdi, /var/run/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "PATH")]
+    pub cdi_spec_dirs: Vec<PathBuf>,
 
     /// Runs every step anew
     #[arg(long)]
