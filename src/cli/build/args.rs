@@ -36,8 +36,9 @@ pub struct BuildArgs {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = parse_build_arg)]
     pub build_args: Vec<(String, Option<String>)>,
 
-    /// Further context: directory, URL, `docker-image://REF` or `oci-layout://PATH` (several)
-    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = parse_build_context)]
+    /// Further context: directory, URL, `docker-image://REF` or `oci-layout://PATH`; with `::PLATFORM` for stages of
+    /// that platform alone (several)
+    #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=VALUE", value_parser = parse_build_context)]
     pub build_contexts: Vec<(String, NamedContext)>,
 
     /// Secret for `RUN --mount=type=secret`, e.g. `id=npm,src=.npmrc` or `id=token,env=TOKEN` (several)
