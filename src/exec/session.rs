@@ -88,7 +88,9 @@ impl Session {
     ///
     /// A step has a `/dev` of its own, and the layers of a base are exported as they came.
     pub fn makes_devices(&self) -> bool {
-        self.form() == OverlayForm::Trusted || owner::is_aside() || *self.has_mknod.get_or_init(|| self.try_mknod())
+        self.form() == OverlayForm::Trusted
+            || owner::are_devices_aside()
+            || *self.has_mknod.get_or_init(|| self.try_mknod())
     }
 
     /// Whether root that may not mount may make devices, as in a container of Docker's.

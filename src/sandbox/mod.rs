@@ -3,6 +3,7 @@
 mod cancel;
 mod child;
 mod chroot;
+mod devices;
 mod enter;
 mod mountpoint;
 mod probe;
