@@ -3,6 +3,7 @@
 //! Root's own new files need nothing: a file without a record is root's.
 
 use super::SingleId;
+use super::capabilities::CAP_MKNOD;
 use super::credentials::Credentials;
 use crate::sandbox::devices;
 use crate::sandbox::supervise::{Answer, Call, Status};
@@ -39,7 +40,7 @@ impl SingleId {
         };
         let credentials = self.processes.get(call.pid());
         let device = devices::Request::of(call);
-        if device.is_some() && !credentials.is_privileged() {
+        if device.is_some() && !credentials.capabilities.has(CAP_MKNOD) {
             return Err(Errno::PERM.into());
         }
         // What cannot be found or is there already the kernel answers best.
