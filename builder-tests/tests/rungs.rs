@@ -1,7 +1,7 @@
 //! The same image on every way of isolating RUN, and what the lower ones do without.
 #![allow(clippy::unwrap_used)]
 
-use builder_tests::{Bench, Image, Who, need, tar_of};
+use builder_tests::{Bench, Image, Outcome, Who, need, tar_of};
 use cooper::image::Digest;
 use cooper::layer::{Entry, Kind};
 use std::fs;
@@ -206,6 +206,49 @@ fn that_overlays_are_refused_is_found_once_and_its_cost_is_told() {
     built.success().says("costs time and space for every stage").says("; `/");
     let notices = built.stderr.lines().filter(|line| line.contains("is on an overlay file system")).count();
     assert_eq!(notices, 1, "{}", built.stderr);
+}
+
+/// Lets root run a command as in a container that does not give CAP_SYS_ADMIN.
+fn without_sys_admin(command: &Command) -> Command {
+    let mut contained = Command::new("setpriv");
+    contained.args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]).arg(command.get_program());
+    contained.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    contained.current_dir(command.get_current_dir().unwrap());
+    contained
+}
+
+#[test]
+fn root_of_the_machine_goes_on_where_root_of_a_container_has_begun() {
+    if !need(["root", "busybox", "setpriv"]) {
+        return;
+    }
+    let begun =
+        "FROM base\nRUN mkdir /d && touch /d/a /e && mknod /null c 1 3\nRUN rm -r /d /e && mkdir /d && touch /d/b\n";
+    let (bench, arguments) = bench("chroot", begun);
+    let contained = without_sys_admin(bench.build_command(&arguments).arg(bench.context()));
+    Outcome::of({ contained }.output().unwrap()).success();
+    bench.write("Dockerfile", format!("{begun}RUN ls -d /d/* /e /null > /seen 2>/dev/null || mv /null /moved\n"));
+    let arguments = arguments.iter().map(|argument| if argument == "chroot" { "root" } else { argument });
+    bench.build(arguments).success().cached("RUN rm -r /d /e && mkdir /d && touch /d/b");
+    let listing = image(&bench).listing(1);
+    let last = listing.rsplit("--\n").next().unwrap();
+    assert!(last.contains("seen \"/d/b\\n/null\\n\"") && last.contains("c 0644 0:0 moved 1:3"), "{last}");
+}
+
+#[test]
+fn a_store_of_the_machines_root_is_refused_where_its_layers_cannot_be_read() {
+    if !need(["root", "busybox", "setpriv"]) {
+        return;
+    }
+    let (bench, arguments) = bench("root", "FROM base\nRUN touch /a\n");
+    bench.build(&arguments).success();
+    let told = "was filled by root of the machine, with attributes that only it can read";
+    for isolation in ["chroot", "rootless", "single-id"] {
+        let arguments = arguments.iter().map(|argument| if argument == "root" { isolation } else { argument });
+        let mut contained = without_sys_admin(bench.build_command(arguments).arg(bench.context()));
+        Outcome::of(contained.output().unwrap()).exits(1).says(told).says("COOPER_ROOT");
+    }
+    bench.build(&arguments).success().cached("RUN touch /a");
 }
 
 #[test]

@@ -84,12 +84,20 @@ impl Owner {
 
 static ASIDE: AtomicU8 = AtomicU8::new(NOTHING);
 const NOTHING: u8 = 0;
-const DEVICES: u8 = 1;
-const EVERYTHING: u8 = 2;
+const OTHERS_DEVICES: u8 = 1;
+const DEVICES: u8 = 2;
+const EVERYTHING: u8 = 3;
 
 /// From now on owners and devices are kept aside.  For a process that has entered a user namespace with one id.
 pub fn keep_aside() {
     ASIDE.store(EVERYTHING, Ordering::Relaxed);
+}
+
+/// From now on files that stand for devices are read as such, but none is made.  For a process that can make devices, in a
+/// store where others could not.
+pub fn read_devices_aside() {
+    // Whoever keeps more aside does so already.
+    let _ = ASIDE.compare_exchange(NOTHING, OTHERS_DEVICES, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// From now on devices are kept aside.  For a process that has entered a user namespace with subordinate ids.
@@ -104,7 +112,7 @@ pub fn is_aside() -> bool {
 
 /// Whether devices are kept aside in this process.
 pub fn are_devices_aside() -> bool {
-    ASIDE.load(Ordering::Relaxed) != NOTHING
+    ASIDE.load(Ordering::Relaxed) >= DEVICES
 }
 
 /// Gives an open file or directory an owner.  As chown(2) it may clear set-user-id bits and capabilities.
@@ -191,7 +199,7 @@ pub fn wanted(stat: &Stat, open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Re
     let may_be_device = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0;
     match ASIDE.load(Ordering::Relaxed) {
         EVERYTHING => Ok(Some(recorded(&open()?, stat)?.unwrap_or_default())),
-        DEVICES if may_be_device => {
+        DEVICES | OTHERS_DEVICES if may_be_device => {
             let device = recorded(&open()?, stat)?.and_then(|record| record.device);
             Ok(device.map(|device| Owner { uid: stat.st_uid, gid: stat.st_gid, device: Some(device) }))
         }
