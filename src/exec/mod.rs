@@ -43,6 +43,7 @@ use crate::plan::{BuilderArgs, Options, fail_on_findings, plan};
 use contexts::Contexts;
 use request::{BuildRequest, OutputKind};
 use schedule::Results;
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -106,6 +107,7 @@ fn execute(
     let roots: Vec<Option<StepId>> = graph.targets.iter().map(|target| target.root).collect();
     let (sender, receiver) = channel();
     let layer_options = early_layers(request, &graph);
+    let images: HashSet<StepId> = roots.iter().flatten().copied().collect();
     let build = Build {
         session,
         request,
@@ -113,7 +115,9 @@ fn execute(
         contexts,
         known: &known,
         results: &results,
-        targets: roots.iter().flatten().copied().collect(),
+        exported: steps::exported(&graph, &images),
+        positions: steps::positions(&graph),
+        targets: images,
         sealed_layers: Mutex::new(sender),
         steps_run: AtomicUsize::new(0),
         explained: Mutex::default(),
