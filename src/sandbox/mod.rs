@@ -4,6 +4,7 @@ mod cancel;
 pub mod cdi;
 mod child;
 mod chroot;
+mod devices;
 mod enter;
 mod mountpoint;
 mod probe;
