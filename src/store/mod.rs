@@ -183,7 +183,7 @@ impl Store {
             return Err(StoreError::Owners { path: self.root.clone(), are_aside: marker.exists() });
         }
         match owner::is_aside() {
-            true => std::fs::write(&marker, b"").during("write", &marker),
+            true => file::create(&marker).map(drop).during("write", &marker),
             false => std::fs::remove_file(&marker).during("remove", &marker),
         }
     }

@@ -12,6 +12,7 @@ mod downloads;
 mod layers;
 mod layout;
 mod outputs;
+mod rungs;
 mod runs;
 mod secrets;
 mod store;

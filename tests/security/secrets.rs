@@ -1,7 +1,8 @@
 //! Secrets are nowhere but where they were asked for: everything that a build writes is searched.
 
-use super::bench::{Bench, everywhere};
+use super::bench::Bench;
 use super::outputs::contains;
+use super::rungs::{WITH_RUN, on};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn the_search_finds_what_is_there() {
 
 #[test]
 fn secrets_of_a_step_leave_no_trace() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         fs::write(bench.path("home/secret"), SENTINEL).unwrap();
         let text = format!(
             "FROM base\nRUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B --mount=type=secret,id=a,target=/etc/deep/secret,mode=0444 \
@@ -79,7 +80,7 @@ fn secrets_of_a_step_leave_no_trace() {
 
 #[test]
 fn a_failed_step_does_not_tell_its_secrets() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("Dockerfile", "FROM base\nRUN --mount=type=secret,id=b,env=B test -z \"$B\"\n");
         let context = bench.text("context");
         let result = bench.run(&["--progress=plain", "--secret=id=b,env=TOKEN", &context], |command| {
@@ -92,7 +93,7 @@ fn a_failed_step_does_not_tell_its_secrets() {
 
 #[test]
 fn proxies_with_passwords_leave_no_trace() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("Dockerfile", "FROM base\nRUN test -n \"$HTTPS_PROXY\" && echo x > /x\n");
         let context = bench.text("context");
         let proxy = format!("--build-arg=HTTPS_PROXY=http://u:{SENTINEL}@proxy.test:1");
@@ -106,7 +107,7 @@ fn proxies_with_passwords_leave_no_trace() {
 
 #[test]
 fn an_argument_that_no_stage_declares_leaves_no_trace() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("f", "x");
         let argument = format!("--build-arg=TOKEN={SENTINEL}");
         let result =
@@ -118,7 +119,7 @@ fn an_argument_that_no_stage_declares_leaves_no_trace() {
 
 #[test]
 fn a_declared_argument_is_in_the_history_alone_and_there_is_a_warning() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("f", "x");
         let argument = format!("--build-arg=TOKEN={SENTINEL}");
         let text = "FROM base\nARG TOKEN\nCOPY f /f\nRUN test -n \"$TOKEN\"\n";
@@ -138,7 +139,7 @@ fn a_declared_argument_is_in_the_history_alone_and_there_is_a_warning() {
 
 #[test]
 fn credentials_of_registries_and_repositories_leave_no_trace() {
-    let bench = Bench::new(super::bench::any_account());
+    let bench = Bench::new(super::rungs::any_account());
     let server = super::downloads::Server::start(|_| super::downloads::Answer::status(404));
     fs::create_dir_all(bench.path("home/.docker")).unwrap();
     let auth = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{SENTINEL}"));
