@@ -17,3 +17,4 @@ mod runs;
 mod secrets;
 mod store;
 mod tar;
+mod walk;
