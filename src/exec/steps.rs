@@ -4,6 +4,7 @@ use super::base::end_task;
 use super::contexts::Contexts;
 use super::filesystem::FileSystem;
 use super::keys::{self, Known, KnownInput};
+use super::leak::GivenSecrets;
 use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
@@ -17,6 +18,16 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The layer that a step has made.
+pub struct SealedLayer {
+    /// The layer.
+    pub layer: HeldLayer,
+    /// The step.
+    pub step: StepId,
+    /// Whether it is one of the image's.
+    pub is_exported: bool,
+}
 
 /// A build under way: what its steps need.
 pub struct Build<'a> {
@@ -34,8 +45,10 @@ pub struct Build<'a> {
     pub results: &'a Results,
     /// The file systems that become images.
     pub targets: HashSet<StepId>,
-    /// Takes layers as soon as they are sealed, and whether they will be exported.
-    pub sealed_layers: Mutex<Sender<(HeldLayer, bool)>>,
+    /// Takes layers as soon as they are sealed.
+    pub sealed_layers: Mutex<Sender<SealedLayer>>,
+    /// What steps were given that must not be in the image.
+    pub given_secrets: &'a GivenSecrets,
     /// How many steps ran.
     pub steps_run: AtomicUsize,
     /// Stages of which a miss was explained.
@@ -196,7 +209,7 @@ impl Build<'_> {
     ) -> Result<(), Diagnostic> {
         if let Some(layer) = made.own.last() {
             // Fails only when the build is over.
-            let sealed = (layer.clone(), self.is_exported(step.id));
+            let sealed = SealedLayer { layer: layer.clone(), step: step.id, is_exported: self.is_exported(step.id) };
             let _ = self.sealed_layers.lock().unwrap_or_else(PoisonError::into_inner).send(sealed);
         }
         let record = Record::new(made.own_ids(), jiff::Timestamp::now().as_second(), elapsed_ms);
