@@ -45,6 +45,7 @@ use contexts::Contexts;
 use leak::GivenSecrets;
 use request::{BuildRequest, OutputKind};
 use schedule::Results;
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -109,6 +110,7 @@ fn execute(
     let (sender, receiver) = channel();
     let layer_options = early_layers(request, &graph);
     let given_secrets = GivenSecrets::default();
+    let images: HashSet<StepId> = roots.iter().flatten().copied().collect();
     let build = Build {
         session,
         request,
@@ -116,7 +118,9 @@ fn execute(
         contexts,
         known: &known,
         results: &results,
-        targets: roots.iter().flatten().copied().collect(),
+        exported: steps::exported(&graph, &images),
+        positions: steps::positions(&graph),
+        targets: images,
         sealed_layers: Mutex::new(sender),
         given_secrets: &given_secrets,
         steps_run: AtomicUsize::new(0),

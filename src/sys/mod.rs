@@ -1,5 +1,6 @@
 //! The system calls that the standard library does not have; the only place with `unsafe`.
 
+pub mod attempt;
 mod attributes;
 pub mod bytes;
 mod directory;
