@@ -4,6 +4,7 @@ use super::base::end_task;
 use super::contexts::Contexts;
 use super::filesystem::FileSystem;
 use super::keys::{self, Known, KnownInput};
+use super::leak::GivenSecrets;
 use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
@@ -17,6 +18,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The layer that a step has made.
+pub struct SealedLayer {
+    /// The layer.
+    pub layer: HeldLayer,
+    /// The step.
+    pub step: StepId,
+    /// Whether it is one of the image's.
+    pub is_exported: bool,
+}
 
 /// A build under way: what its steps need.
 pub struct Build<'a> {
@@ -38,8 +49,10 @@ pub struct Build<'a> {
     pub exported: HashSet<StepId>,
     /// Which step of its stage each step is.
     pub positions: Vec<usize>,
-    /// Takes layers as soon as they are sealed, and whether they will be exported.
-    pub sealed_layers: Mutex<Sender<(HeldLayer, bool)>>,
+    /// Takes layers as soon as they are sealed.
+    pub sealed_layers: Mutex<Sender<SealedLayer>>,
+    /// What steps were given that must not be in the image.
+    pub given_secrets: &'a GivenSecrets,
     /// How many steps ran.
     pub steps_run: AtomicUsize,
     /// Stages of which a miss was explained.
@@ -229,7 +242,8 @@ impl Build<'_> {
     ) -> Result<(), Diagnostic> {
         if let Some(layer) = made.own.last() {
             // Fails only when the build is over.
-            let sealed = (layer.clone(), self.exported.contains(&step.id));
+            let sealed =
+                SealedLayer { layer: layer.clone(), step: step.id, is_exported: self.exported.contains(&step.id) };
             let _ = self.sealed_layers.lock().unwrap_or_else(PoisonError::into_inner).send(sealed);
         }
         // An image is found by its layers, not by a record.
