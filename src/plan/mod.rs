@@ -19,6 +19,7 @@ mod lower;
 mod metadata;
 mod mount;
 pub mod outline;
+mod owner;
 mod path;
 mod planner;
 mod port;
