@@ -286,8 +286,8 @@ impl<'a> Planner<'a> {
                 )
                 .hint("name a stage of its own with `FROM $IMAGE AS name`, its ARG before the first FROM"));
         }
-        let by_number = || from.parse().ok().filter(|index| *index < self.stages.len()).map(Origin::Stage);
-        Ok(if from.is_empty() { Origin::Main } else { by_number().unwrap_or_else(|| self.origin_called(&from)) })
+        // Unlike `COPY --from`, a number is no index of a stage here.
+        Ok(if from.is_empty() { Origin::Main } else { self.origin_called(&from) })
     }
 
     fn origin_called(&self, name: &str) -> Origin {
