@@ -20,8 +20,8 @@ use super::user::{self, User};
 use super::wire;
 use crate::event::Stream;
 use crate::plan::graph::Network;
+use crate::sys::Root;
 use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, sealed_program, spawn};
-use crate::sys::{Root, restrict};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -137,14 +137,10 @@ impl Runner {
         let mut readers = pipes.into_readers();
         let socket = ours.map(OwnedFd::from);
         let (pumped, status, served) = std::thread::scope(|scope| {
-            let serving = supervisor.as_mut().zip(socket.as_ref()).map(|(supervisor, socket)| {
-                scope.spawn(move || {
-                    if is_chroot {
-                        become_reader(user)?;
-                    }
-                    supervisor.serve(socket)
-                })
-            });
+            let serving = supervisor
+                .as_mut()
+                .zip(socket.as_ref())
+                .map(|(supervisor, socket)| scope.spawn(move || supervisor.serve(socket)));
             let pumped = pump(&child, &mut readers, output, cancel);
             if pumped.is_err() {
                 self.end(&child);
@@ -178,7 +174,7 @@ impl Runner {
     fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
-            Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
+            Rung::Chroot => Supervisor::new(vec![Box::new(proc_of(spec)?)]).with_several_roots(),
             Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
             Rung::Root | Rung::None => return Ok(None),
         };
@@ -221,13 +217,9 @@ fn name_of(root: &Root) -> Result<PathBuf, RunError> {
     Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
-/// Lets this thread read the memory of a user's processes: without CAP_SYS_PTRACE the ids must be the same.
-fn become_reader(user: &User) -> io::Result<()> {
-    if user.uid == 0 {
-        return Ok(());
-    }
-    rustix::thread::set_keep_capabilities(true)?;
-    restrict::become_user(user.uid, user.gid, &user.groups)
+/// Returns what answers for /proc, which must be in its place.
+fn proc_of(spec: &RunSpec<'_>) -> Result<Proc, RunError> {
+    Proc::new(spec.root, name_of(spec.root)?, spec.hostname.clone()).map_err(io_error("open `/proc` of the step"))
 }
 
 /// Names what the builder was doing.

@@ -293,6 +293,12 @@ pub fn statx_bytes(stat: &rustix::fs::Statx) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(stat).cast(), size_of_val(stat)) }
 }
 
+/// Returns the bytes of what `statfs` fills in, for 64-bit programs.
+pub fn statfs_bytes(stat: &rustix::fs::StatFs) -> &[u8] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(stat).cast(), size_of_val(stat)) }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -77,6 +77,24 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
 }
 
+/// Lets this thread do what another user may: its files are looked at with these ids, processes of that user can be read, and
+/// what is needed to become another user next stays.
+///
+/// Only this thread changes, and it must not become anything else in another way.  Needs CAP_SETUID and CAP_SETGID.
+pub fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the list is live and of the given length; the raw calls change the calling thread only.
+    unsafe {
+        // Back from 0 to 0 first: only this step brings capabilities over files back.
+        libc::syscall(libc::SYS_setfsuid, 0);
+        check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+        check(libc::syscall(libc::SYS_setresgid, gid, 0, 0))?;
+        libc::syscall(libc::SYS_setfsgid, gid);
+        check(libc::syscall(libc::SYS_setresuid, uid, 0, 0))?;
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
+    Ok(())
+}
+
 /// Asks for SIGKILL when the parent dies; lost at every change of user.
 pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: prctl with integers only.

@@ -6,6 +6,7 @@
 use crate::sandbox::mountpoint::{self, Kind};
 use crate::sandbox::rootfs::{DEVICE_LINKS, DEVICES};
 use crate::sandbox::spec::{MountSpec, RunError};
+use crate::sandbox::supervise::proc::mount_table;
 use crate::sys::{Root, chmod_at, remove_tree};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, makedev};
 use std::ffi::{OsStr, OsString};
@@ -52,7 +53,9 @@ impl<'a> Covers<'a> {
             let path = path.to_owned();
             move |source| RunError::MountPoint { path, source }
         };
-        for (path, make) in [("/proc", &make_proc as Make<'_>), ("/dev", &make_dev)] {
+        let table = mount_table(self.root);
+        let make_proc = |to: BorrowedFd<'_>, name: &OsStr| make_proc(to, name, &table);
+        for (path, make) in [("/proc", &make_proc as Make<'_>), ("/sys", &make_sys), ("/dev", &make_dev)] {
             self.cover(Path::new(path), Kind::Directory, None, make).map_err(at(Path::new(path)))?;
         }
         for (path, content) in files {
@@ -184,11 +187,12 @@ fn make_directory(to: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<Own
 }
 
 /// Files of /proc that many programs read; copies, for those whose calls cannot be answered (and for `stat`).
-const PROC_FILES: [&str; 8] = ["cpuinfo", "filesystems", "loadavg", "meminfo", "mounts", "stat", "uptime", "version"];
+const PROC_FILES: [&str; 7] = ["cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version"];
 /// Most of one that is copied, bytes.
 const PROC_FILE_LIMIT_BYTES: u64 = 4 << 20;
 
-fn make_proc(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+/// `table` is the content of `/proc/mounts`, which is reached by `/etc/mtab` too.
+fn make_proc(to: BorrowedFd<'_>, name: &OsStr, table: &[u8]) -> io::Result<()> {
     let proc = make_directory(to, name, 0o555)?;
     for name in PROC_FILES {
         let mut content = Vec::new();
@@ -200,7 +204,15 @@ fn make_proc(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         }
     }
     let own = make_directory(proc.as_fd(), OsStr::new("self"), 0o555)?;
+    for directory in [&proc, &own] {
+        make_file(directory.as_fd(), OsStr::new("mounts"), table, 0o444, (0, 0))?;
+    }
     make_directory(own.as_fd(), OsStr::new("fd"), 0o555).map(drop)
+}
+
+/// What is read in it is answered; what is written into it is thrown away.
+fn make_sys(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    make_directory(to, name, 0o555).map(drop)
 }
 
 fn make_dev(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {

@@ -187,6 +187,12 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
             plain(RETURN, RET_NOTIFY),
             plain(RETURN, RET_ALLOW),
         ],
+        Verdict::Notify(When::Equals { argument, value }) => vec![
+            plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
+            branch(JUMP_EQUAL, value, 0, 1),
+            plain(RETURN, RET_NOTIFY),
+            plain(RETURN, RET_ALLOW),
+        ],
         Verdict::Notify(When::NotStandardStream { argument }) => vec![
             plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
             branch(JUMP_AT_LEAST, 3, 0, 1),

@@ -24,6 +24,13 @@ pub enum When {
         /// The bits.
         bits: u32,
     },
+    /// Those whose low half of an argument has this value.
+    Equals {
+        /// The argument, the first being 0.
+        argument: u8,
+        /// The value.
+        value: u32,
+    },
     /// Those whose low half of an argument, a descriptor, is none of the standard streams.
     NotStandardStream {
         /// The argument, the first being 0.

@@ -62,8 +62,14 @@ impl<'a> Call<'a> {
     /// Reads bytes that an argument points to.
     pub fn read(&self, index: usize, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        let count = read_memory(self.pid(), self.argument(index), &mut bytes)?;
-        if count == len { Ok(bytes) } else { Err(io::Error::from_raw_os_error(libc::EFAULT)) }
+        self.read_into(index, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads as many bytes as fit from where an argument points.
+    pub fn read_into(&self, index: usize, bytes: &mut [u8]) -> io::Result<()> {
+        let count = read_memory(self.pid(), self.argument(index), bytes)?;
+        if count == bytes.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EFAULT)) }
     }
 
     /// Writes to where an argument points.

@@ -7,6 +7,7 @@
 //! An emulation is a convenience and never a border: the arguments can change while they are looked at.
 
 mod caller;
+mod identity;
 pub(in crate::sandbox) mod proc;
 mod status;
 
