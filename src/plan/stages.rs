@@ -447,6 +447,6 @@ fn onbuild(trigger: &str, instruction: Instruction) -> Instruction {
         keyword: Spanned { node: "ONBUILD".to_owned(), span: instruction.keyword.span },
         text: format!("ONBUILD {}", instruction.text),
         comments: Vec::new(),
-        kind: Kind::Onbuild { trigger: trigger.to_owned(), instruction: Box::new(instruction) },
+        kind: Kind::Onbuild { trigger: trigger.to_owned(), instruction: Ok(Box::new(instruction)) },
     }
 }
