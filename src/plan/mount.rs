@@ -66,6 +66,8 @@ impl Planner<'_> {
                 }
                 MountKind::Secret { .. } => {
                     let lowered = self.secret(&mount, &spot)?;
+                    // Nothing of it is used, but what it names must be there.
+                    self.source_ref(stage, origin, span)?;
                     if let RunMount::Secret { id, required, .. } = &lowered {
                         self.capture.secret(id, *required, command.span());
                     }

@@ -286,8 +286,19 @@ impl<'a> Planner<'a> {
                 )
                 .hint("name a stage of its own with `FROM $IMAGE AS name`, its ARG before the first FROM"));
         }
-        let by_number = || from.parse().ok().filter(|index| *index < self.stages.len()).map(Origin::Stage);
-        Ok(if from.is_empty() { Origin::Main } else { by_number().unwrap_or_else(|| self.origin_called(&from)) })
+        if from.is_empty() {
+            return Ok(Origin::Main);
+        }
+        let origin = self.origin_called(&from);
+        if matches!(origin, Origin::Image(_)) && from.parse().is_ok_and(|index: usize| index < self.stages.len()) {
+            let span = command.span_of(mount.span);
+            return Err(self
+                .error(span, format!("`from={from}` names an image: in `--mount` stages have names and no numbers"))
+                .hint(format!(
+                    "name the stage with `FROM ... AS name` and write `from=name` instead of `from={from}`"
+                )));
+        }
+        Ok(origin)
     }
 
     fn origin_called(&self, name: &str) -> Origin {
