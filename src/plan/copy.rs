@@ -6,7 +6,7 @@ use super::planner::Planner;
 use super::remote::{SourceKind, classify};
 use super::stages::{Command, Origin};
 use super::state::State;
-use super::{chmod, path};
+use super::{chmod, path, words};
 use crate::diag::{Diagnostic, Place};
 use crate::dockerfile::ast::{self, Word};
 
@@ -97,7 +97,7 @@ impl Planner<'_> {
             let expanded = self
                 .words
                 .heredoc(&heredoc.body, &state.env)
-                .map_err(|message| self.error(command.span_of(heredoc.span), message))?;
+                .map_err(|error| words::failure(self.source(), command.span_of(heredoc.span), &heredoc.body, &error))?;
             self.undefined.extend(expanded.unmatched);
             expanded.text
         } else {

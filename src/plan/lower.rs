@@ -57,7 +57,7 @@ impl<'a> Planner<'a> {
                 self.undefined.extend(expanded.unmatched);
                 Ok(expanded.text)
             }
-            Err(message) => Err(self.error(command.span_of(word.span), message)),
+            Err(error) => Err(self.unexpanded(command.span_of(word.span), word, &error)),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use super::graph::ImageFacts;
 use super::planner::Planner;
-use super::{Options, reference};
+use super::{Options, reference, words};
 use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
 use crate::dockerfile::ast::{self, Instruction, Kind, Spanned, Stage, Word};
+use crate::dockerfile::expand::ExpandFailure;
 use crate::dockerfile::lint::fix;
 use crate::image::Platform;
 use std::borrow::Cow;
@@ -158,16 +159,20 @@ impl<'a> Planner<'a> {
     }
 
     fn expand_from(&mut self, word: &'a Word) -> Result<String, Diagnostic> {
-        let expanded =
-            self.words.expand(&word.node, &self.globals.args).map_err(|message| self.error(word.span, message))?;
+        let expanded = self
+            .words
+            .expand(&word.node, &self.globals.args)
+            .map_err(|error| self.unexpanded(word.span, word, &error))?;
         self.lint_undefined_in_from(&expanded.unmatched, word.span);
         Ok(expanded.text)
     }
 
     fn stage_platform(&mut self, ast: &'a Stage, name: &str) -> Result<Option<Platform>, Diagnostic> {
         let Some(word) = &ast.platform else { return Ok(None) };
-        let expanded =
-            self.words.expand(&word.node, &self.globals.args).map_err(|message| self.error(word.span, message))?;
+        let expanded = self
+            .words
+            .expand(&word.node, &self.globals.args)
+            .map_err(|error| self.unexpanded(word.span, word, &error))?;
         self.lint_undefined_in_from(&expanded.unmatched, word.span);
         if expanded.text.is_empty() {
             return Err(self.error(word.span, format!("empty platform value from expression `{}`", word.node)));
@@ -258,7 +263,7 @@ impl<'a> Planner<'a> {
             return Ok(Origin::Main);
         }
         let expanded =
-            self.words.expand(&from.node, &Default::default()).map_err(|message| self.error(span, message))?;
+            self.words.expand(&from.node, &Default::default()).map_err(|error| self.unexpanded(span, from, &error))?;
         if expanded.text != from.node {
             return Err(self
                 .error(span, format!("variable expansion is not supported in `--from`: `{}`", from.node))
@@ -437,6 +442,11 @@ impl<'a> Planner<'a> {
     /// Returns an error that points into the Dockerfile.
     pub(super) fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(Exit::Usage, message).at(self.source(), span)
+    }
+
+    /// Returns the error for a word that cannot be expanded.
+    pub(super) fn unexpanded(&self, span: Span, word: &Word, error: &ExpandFailure) -> Diagnostic {
+        words::failure(self.source(), span, &word.node, error)
     }
 
     /// Returns the text that spans point into.
