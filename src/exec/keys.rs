@@ -2,9 +2,9 @@
 
 use super::contexts::Contexts;
 use super::filesystem::FileSystem;
-use super::layers;
 use super::remote::{self, Fetched};
 use super::session::Session;
+use super::{layers, owner};
 use crate::context::digest::{SelectionDigest, selection_digest};
 use crate::context::ignore::IgnoreRules;
 use crate::context::select::{SelectOptions, Selected, select, select_path};
@@ -174,7 +174,15 @@ pub fn content_key(
             .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
         *slot = KnownInput::files("stage", selected, &digest);
     }
-    Ok((make_key(step, "content", Some(CacheKey(base.identity())), &found), found))
+    let base = (!is_linked(step)).then(|| CacheKey(base.identity()));
+    Ok((make_key(step, "content", base, &found), found))
+}
+
+/// Whether a step makes a layer that is the same on every base: `COPY --link`, unless owners are looked up by name.
+///
+/// The record of its content key then has that layer alone.
+pub fn is_linked(step: &Step) -> bool {
+    matches!(&step.op, Op::Copy(copy) if copy.link && !copy.chown.as_deref().is_some_and(owner::needs_image))
 }
 
 fn file_names(digest: &SelectionDigest) -> Vec<(String, [u8; 32])> {

@@ -146,7 +146,7 @@ impl Planner<'_> {
         Ok(match kind {
             SourceKind::Path => CopySource::Paths {
                 from,
-                pattern: text.to_owned(),
+                pattern: if copy.parents { text.to_owned() } else { cleaned(text) },
                 place: Some(Place { source: self.source().clone(), span }),
             },
             SourceKind::Http => {
@@ -198,6 +198,14 @@ impl Planner<'_> {
         let label = progress.next(&self.words.shown(&command.instruction.text, &state.env));
         self.add_step(stage, label, command, state, Op::Workdir(op));
         Ok(())
+    }
+}
+
+/// Returns a source in the one form that its spellings (`./a`, `a/`, `/a`) share, so that they share a cache key.
+fn cleaned(source: &str) -> String {
+    match path::join("/", source).strip_prefix('/') {
+        None | Some("") => ".".to_owned(),
+        Some(path) => path.to_owned(),
     }
 }
 

@@ -66,12 +66,12 @@ impl Planner<'_> {
                 MountKind::Bind { source, .. } => self.bind(&mount, source, &spot)?,
                 MountKind::Cache { .. } => self.cache(&mount, &spot)?,
                 MountKind::Tmpfs { size_bytes } => {
+                    // Nothing of it is used, but what it names must be there.
+                    self.source_ref(stage, origin, span)?;
                     RunMount::Tmpfs { target: self.mount_target(&mount.target, &spot)?, size_bytes: *size_bytes }
                 }
                 MountKind::Secret { .. } => {
                     let lowered = self.secret(&mount, &spot)?;
-                    // Nothing of it is used, but what it names must be there.
-                    self.source_ref(stage, origin, span)?;
                     if let RunMount::Secret { id, required, .. } = &lowered {
                         self.capture.secret(id, *required, command.span());
                     }
