@@ -2,9 +2,9 @@
 
 use super::contexts::Contexts;
 use super::filesystem::FileSystem;
+use super::layers;
 use super::remote::{self, Fetched};
 use super::session::Session;
-use super::{layers, owner};
 use crate::context::digest::{SelectionDigest, selection_digest};
 use crate::context::ignore::IgnoreRules;
 use crate::context::select::{SelectOptions, Selected, select, select_path};
@@ -178,11 +178,11 @@ pub fn content_key(
     Ok((make_key(step, "content", base, &found), found))
 }
 
-/// Whether a step makes a layer that is the same on every base: `COPY --link`, unless owners are looked up by name.
+/// Whether a step makes a layer that is the same on every base, `COPY --link`.
 ///
 /// The record of its content key then has that layer alone.
 pub fn is_linked(step: &Step) -> bool {
-    matches!(&step.op, Op::Copy(copy) if copy.link && !copy.chown.as_deref().is_some_and(owner::needs_image))
+    matches!(&step.op, Op::Copy(copy) if copy.link)
 }
 
 fn file_names(digest: &SelectionDigest) -> Vec<(String, [u8; 32])> {

@@ -13,6 +13,7 @@ mod files;
 mod filesystem;
 mod keys;
 mod layers;
+mod leak;
 pub mod mode;
 mod mounts;
 pub mod owner;
@@ -42,13 +43,15 @@ use crate::plan::inspect::Inspected;
 use crate::plan::{BuilderArgs, Options, fail_on_findings, plan};
 use contexts::Contexts;
 use facts::KnownImages;
+use leak::GivenSecrets;
 use request::{BuildRequest, OutputKind};
 use schedule::Results;
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::channel;
-use steps::Build;
+use steps::{Build, SealedLayer};
 
 /// What a build has made.
 #[derive(Debug)]
@@ -108,6 +111,8 @@ fn execute(
     let roots: Vec<Option<StepId>> = graph.targets.iter().map(|target| target.root).collect();
     let (sender, receiver) = channel();
     let layer_options = early_layers(request, &graph);
+    let given_secrets = GivenSecrets::default();
+    let images: HashSet<StepId> = roots.iter().flatten().copied().collect();
     let build = Build {
         session,
         request,
@@ -115,21 +120,20 @@ fn execute(
         contexts,
         known: &known,
         results: &results,
-        targets: roots.iter().flatten().copied().collect(),
+        exported: steps::exported(&graph, &images),
+        positions: steps::positions(&graph),
+        targets: images,
         sealed_layers: Mutex::new(sender),
+        given_secrets: &given_secrets,
         steps_run: AtomicUsize::new(0),
         explained: Mutex::default(),
     };
     let jobs = request.jobs.unwrap_or_else(default_jobs);
+    let (graph_ref, secrets) = (&graph, &given_secrets);
     let filesystems = std::thread::scope(|scope| {
         let compressing = scope.spawn(move || {
-            // Tar, digest and compression of a layer run beside the steps that follow.  What fails here fails again, and is told, at
-            // the export.
-            for (layer, is_exported) in receiver {
-                let _ = session.store().measure_layer(&layer);
-                if let (Some(options), true) = (&layer_options, is_exported) {
-                    let _ = finish_layer(session, &layer, options);
-                }
+            for sealed in receiver {
+                finish_sealed(session, graph_ref, &sealed, layer_options.as_ref(), secrets);
             }
         });
         let filesystems = schedule::run(&graph, &roots, jobs, &build, &results);
@@ -144,6 +148,31 @@ fn execute(
         graph.targets.into_iter().zip(filesystems).map(|(target, filesystem)| BuiltImage { target, filesystem }),
     );
     Ok(())
+}
+
+/// Tar, digest and compression of a layer, beside the steps that follow.
+///
+/// What fails here fails again, and is told, at the export.
+fn finish_sealed(
+    session: &Session,
+    graph: &Graph,
+    sealed: &SealedLayer,
+    options: Option<&LayerOptions>,
+    secrets: &GivenSecrets,
+) {
+    let _ = session.store().measure_layer(&sealed.layer);
+    if !sealed.is_exported {
+        return;
+    }
+    let mut search = secrets.search();
+    match (options, &mut search) {
+        (Some(options), search) => drop(finish_layer(session, &sealed.layer, options, search.as_mut())),
+        (None, Some(search)) => leak::search_layer(session, &sealed.layer, search),
+        (None, None) => {}
+    }
+    if let Some(search) = &search {
+        leak::warn(session.reporter(), &graph.steps[sealed.step.0 as usize], search);
+    }
 }
 
 /// How layers are written while the build still runs; `None` when nothing asks for layers.

@@ -263,6 +263,7 @@ impl Mounts {
             return Err(Diagnostic::error(Exit::Usage, format!("secret `{id}` not found"))
                 .hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
         };
+        build.given_secrets.add(id, &content);
         if let Some(name) = env {
             let value = String::from_utf8(content.clone()).map_err(|_| {
                 Diagnostic::error(

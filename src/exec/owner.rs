@@ -58,11 +58,6 @@ pub fn parse_chown(text: &str, image: &Root) -> Result<(u32, u32), OwnerError> {
     Ok((uid, gid))
 }
 
-/// Whether the image must be asked what `--chown` names: unless it is all numbers.
-pub fn needs_image(chown: &str) -> bool {
-    chown.split(':').any(|part| !part.is_empty() && matches!(parse_id(part), Ok(None)))
-}
-
 /// Returns user and group of the `USER` in force, owner of what WORKDIR makes; an empty text is root.
 pub fn parse_user(text: &str, image: &Root) -> Result<(u32, u32), OwnerError> {
     if text.is_empty() { Ok((0, 0)) } else { parse_chown(text, image) }
@@ -154,8 +149,6 @@ mod tests {
         ] {
             assert_eq!(parse_chown(text, &root).unwrap(), expected, "{text}");
         }
-        assert!(!needs_image("5:6") && !needs_image("root") && !needs_image("7:") && !needs_image("-1"));
-        assert!(needs_image("user") && needs_image("5:staff"));
         assert_eq!(parse_user("", &root).unwrap(), (0, 0));
         assert_eq!(parse_user("user", &root).unwrap(), (1000, 1001));
     }

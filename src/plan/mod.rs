@@ -21,6 +21,7 @@ mod lower;
 mod metadata;
 mod mount;
 pub mod outline;
+mod owner;
 mod path;
 mod planner;
 mod port;

@@ -10,8 +10,8 @@ use super::wire::{self, Bytes, Pool, Spec};
 use crate::sys::mount::{
     Attributes, FsOption, attach, clone_mount, data_attributes, new_mount, open_path, set_attributes,
 };
-use crate::sys::{Root, owner, process};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, makedev};
+use crate::sys::{Root, open_on_mount, owner, process};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -290,12 +290,11 @@ fn open_device(name: &str, major: u32, minor: u32) -> io::Result<OwnedFd> {
 
 /// Opens an entry of /proc or /sys, of that very file system; `None` if this kernel does not have it.
 fn open_kernel_entry(mount: BorrowedFd<'_>, name: &str) -> io::Result<Option<OwnedFd>> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match rustix::fs::openat2(mount, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+    match open_on_mount(mount, Path::new(name)) {
         Ok(fd) => Ok(Some(fd)),
         // XDEV: the container that we are in has put its own mask or mount there.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EXDEV)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::cancel::Cancel;
 use super::chroot::{Covers, kill_descendants, pid_of};
+use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
 use super::request::{Request, network_files};
@@ -178,7 +179,8 @@ impl Runner {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
             Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
-            Rung::Root | Rung::Rootless | Rung::None => return Ok(None),
+            Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
+            Rung::Root | Rung::None => return Ok(None),
         };
         Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
     }
