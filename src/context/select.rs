@@ -69,6 +69,12 @@ pub enum SelectError {
         /// The source.
         pattern: String,
     },
+    /// A source of `--parents` that names the directory to start in and nothing below it.
+    #[error("`{pattern}` has no parent directories that `--parents` could keep")]
+    NoParents {
+        /// The source.
+        pattern: String,
+    },
     /// A source of `--parents` that is not well formed.
     #[error(transparent)]
     BadParentsPattern(#[from] PatternError),
@@ -91,8 +97,13 @@ pub enum SelectError {
 impl SelectError {
     /// Returns what to tell the user; the caller knows the place in the Dockerfile.
     pub fn to_diagnostic(&self) -> Diagnostic {
-        let SelectError::Missing { pattern, missing } = self else {
-            return Diagnostic::from_error(Exit::Step, self);
+        let (pattern, missing) = match self {
+            SelectError::Missing { pattern, missing } => (pattern, missing),
+            SelectError::NoParents { .. } => {
+                return Diagnostic::from_error(Exit::Usage, self)
+                    .hint("leave out `--parents`, or say what of the directory is copied, e.g. `./*`");
+            }
+            _ => return Diagnostic::from_error(Exit::Step, self),
         };
         let diagnostic = Diagnostic::error(Exit::Usage, format!("{pattern:?}: not found"));
         match (&missing.exists_but_ignored_by, &missing.nearest) {

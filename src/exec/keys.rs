@@ -174,7 +174,15 @@ pub fn content_key(
             .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
         *slot = KnownInput::files("stage", selected, &digest);
     }
-    Ok((make_key(step, "content", Some(CacheKey(base.identity())), &found), found))
+    let base = (!is_linked(step)).then(|| CacheKey(base.identity()));
+    Ok((make_key(step, "content", base, &found), found))
+}
+
+/// Whether a step makes a layer that is the same on every base, `COPY --link`.
+///
+/// The record of its content key then has that layer alone.
+pub fn is_linked(step: &Step) -> bool {
+    matches!(&step.op, Op::Copy(copy) if copy.link)
 }
 
 fn file_names(digest: &SelectionDigest) -> Vec<(String, [u8; 32])> {
