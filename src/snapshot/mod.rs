@@ -3,6 +3,7 @@
 pub mod copy;
 mod opaque;
 pub mod overlay;
+pub mod search;
 pub mod upper;
 
 pub use opaque::drop_idle_marks;
