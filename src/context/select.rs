@@ -39,8 +39,17 @@ pub struct Selected {
     pub selection: Selection,
     /// For each item a stamp for each of its entries.
     pub stamps: Vec<Vec<FileStamp>>,
-    /// The sources with wildcards that matched nothing; no error, but worth a warning.
-    pub unmatched: Vec<String>,
+    /// The sources with wildcards that matched nothing; by itself no error.
+    pub unmatched: Vec<Unmatched>,
+}
+
+/// A source with wildcards that matched nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmatched {
+    /// The source as written.
+    pub pattern: String,
+    /// The directory that its first wildcard was looked for in, links resolved; the root with `--parents`.
+    pub directory: PathBuf,
 }
 
 /// Why nothing is there.
@@ -153,7 +162,8 @@ pub fn select(
             }
         }
         if selected.selection.items.len() == before {
-            selected.unmatched.push(text(pattern));
+            let directory = if options.parents { PathBuf::from("/") } else { searched(&tree, &absolute(pattern))? };
+            selected.unmatched.push(Unmatched { pattern: text(pattern), directory });
         }
     }
     Ok(selected)
@@ -215,6 +225,13 @@ fn named(tree: &Tree<'_>, source: &[u8]) -> Result<Vec<(OsString, Node)>, Select
         nodes.push((path.file_name().unwrap_or_default().to_owned(), followed));
     }
     Ok(nodes)
+}
+
+/// Returns the directory that the first wildcard of a cleaned source is looked for in.
+fn searched(tree: &Tree<'_>, source: &[u8]) -> Result<PathBuf, SelectError> {
+    let parts = source.split(|byte| *byte == b'/').take_while(|part| !has_wildcards(part));
+    let base = parts.collect::<Vec<_>>().join(&b'/');
+    Ok(resolve(tree, &base, true)?.map_or_else(|_| PathBuf::from("/"), |node| node.path))
 }
 
 /// Matches the components from the first with a wildcard on; links on the way are not followed.

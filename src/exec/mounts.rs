@@ -214,13 +214,11 @@ impl Mounts {
         let mut held = held.map_err(store_failure)?;
         let failed = |error: io::Error| source_failure(&format!("cache `{id}`"), &error);
         if held.is_new {
-            self.fill_cache(build, &held, *from, source)?;
-            if mode.is_some() || uid.is_some() || gid.is_some() || from.is_none() {
-                let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(0o755));
-                std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
-                let directory = std::fs::File::open(held.path()).map_err(failed)?;
-                owner::set(&directory, uid.unwrap_or(0), gid.unwrap_or(0)).map_err(failed)?;
-            }
+            let seed = self.fill_cache(build, &held, *from, source)?.unwrap_or((0o755, 0, 0));
+            let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(seed.0));
+            std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
+            let directory = std::fs::File::open(held.path()).map_err(failed)?;
+            owner::set(&directory, uid.unwrap_or(seed.1), gid.unwrap_or(seed.2)).map_err(failed)?;
             held.mark_filled().map_err(store_failure)?;
         }
         let root = Root::open(&held.path()).map_err(failed)?;
@@ -236,20 +234,24 @@ impl Mounts {
         Ok(())
     }
 
-    /// Fills a new cache with what its `from` and `source` name.
+    /// Fills a new cache with what its `from` and `source` name; returns mode and owner of that directory.
     fn fill_cache(
         &mut self,
         build: &Build<'_>,
         held: &HeldMount,
         from: Option<SourceRef>,
         source: &str,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<Option<(u32, u32, u32)>, Diagnostic> {
         match from {
-            None | Some(SourceRef::Scratch) => Ok(()),
-            Some(SourceRef::Context(context)) => build.contexts.copy_to(context, source, &held.path(), ""),
+            None | Some(SourceRef::Scratch) => Ok(None),
+            Some(SourceRef::Context(context)) => {
+                build.contexts.copy_to(context, source, &held.path(), "")?;
+                Ok(None)
+            }
             Some(SourceRef::Step(step)) => {
                 let view = view(build.session, &build.results.get(Some(step)))?;
-                super::files::copy_tree(&view.root, source, &held.path())
+                let top = super::files::copy_tree(&view.root, source, &held.path())?;
+                Ok(top.map(|entry| (entry.mode, entry.uid, entry.gid)))
             }
         }
     }

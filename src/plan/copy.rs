@@ -80,7 +80,8 @@ impl Planner<'_> {
             chown: self.expand_option(copy.chown.as_ref(), command, state)?.filter(not_empty),
             chmod: self.expand_option(copy.chmod.as_ref(), command, state)?.filter(not_empty),
             checksum: self.expand_option(copy.checksum.as_ref(), command, state)?.filter(not_empty),
-            exclude: self.expand_all(&copy.exclude, command, state)?,
+            // BuildKit expands the other values and takes these as they are written.
+            exclude: copy.exclude.iter().map(|word| word.node.clone()).collect(),
             heredocs: copy
                 .heredocs
                 .iter()

@@ -120,16 +120,21 @@ impl Planner<'_> {
             origin => Some(self.source_ref(spot.stage, origin, spot.span)?),
         };
         let source = path::join("/", source.as_deref().unwrap_or("/"));
+        // As BuildKit has it: what `source` names keeps its looks, and without one a directory that is given looks is
+        // made for that and empty.
+        let has_looks = mode.is_some() || uid.is_some() || gid.is_some();
+        let (mode, uid, gid) = if source == "/" { (*mode, *uid, *gid) } else { (None, None, None) };
+        let from = from.filter(|_| !has_looks || source != "/");
         Ok(RunMount::Cache {
             id: namespace.map_or(id.clone(), |namespace| format!("{namespace}/{id}")),
             target: self.mount_target(&mount.target, spot)?,
             sharing: *sharing,
             from: from.filter(|from| *from != SourceRef::Scratch),
-            mode: *mode,
-            uid: *uid,
-            gid: *gid,
+            mode,
+            uid,
+            gid,
             read_only: mount.read_only == Some(true),
-            start_empty: spot.no_cache && source == "/" && (mode.is_some() || uid.is_some() || gid.is_some()),
+            start_empty: spot.no_cache && source == "/" && has_looks,
             source,
         })
     }

@@ -166,7 +166,7 @@ fn a_cache_mount_may_start_from_a_stage_and_must_start_anew_without_cache() {
         panic!("no cache")
     };
     assert!(matches!(from, Some(SourceRef::Step(_))));
-    assert_eq!((source.as_str(), *uid, *start_empty), ("/s", Some(5), false));
+    assert_eq!((source.as_str(), *uid, *start_empty), ("/s", None, false), "what is named keeps its owner");
     assert!(matches!(planned.runs()[2].mounts[0], RunMount::Cache { start_empty: true, .. }));
 }
 
