@@ -7,8 +7,10 @@
 
 mod bench;
 mod cache;
+mod configs;
 mod contexts;
 mod downloads;
+mod entries;
 mod layers;
 mod layout;
 mod outputs;
