@@ -14,6 +14,7 @@ mod entries;
 mod layers;
 mod layout;
 mod outputs;
+mod repositories;
 mod rungs;
 mod runs;
 mod secrets;
