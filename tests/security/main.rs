@@ -14,6 +14,7 @@ mod entries;
 mod layers;
 mod layout;
 mod outputs;
+mod registries;
 mod repositories;
 mod rungs;
 mod runs;
