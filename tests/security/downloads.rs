@@ -38,6 +38,12 @@ impl Answer {
         Answer { head: format!("{status} As Asked\r\n"), body: Vec::new(), stated_bytes: None, times: 1 }
     }
 
+    /// States another length than that of the body.
+    pub fn stating(mut self, length_bytes: u64) -> Answer {
+        self.stated_bytes = Some(length_bytes);
+        self
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Answer {
         self.head.push_str(&format!("{name}: {value}\r\n"));
         self

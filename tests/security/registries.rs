@@ -155,3 +155,42 @@ fn lies_about_a_push_are_told() {
         assert!(server.seen().len() < 100, "{method} {status}: {} requests", server.seen().len());
     }
 }
+
+#[test]
+fn a_name_that_is_taken_is_kept_if_that_is_asked_for() {
+    let bench = Bench::new(any_account());
+    bench.write("f", "x");
+    // A registry that remembers what a name stands for.
+    let named: std::sync::Arc<std::sync::Mutex<Option<String>>> = std::sync::Arc::default();
+    let store = named.clone();
+    let server = Server::start(move |request| {
+        let manifest =
+            |name: &str| Answer::ok("").header("Content-Type", MANIFEST).header("Docker-Content-Digest", name);
+        match request.method.as_str() {
+            "POST" => Answer::status(202).header("Location", "/v2/a/b/blobs/uploads/1"),
+            "PUT" | "PATCH" => Answer::status(201),
+            _ if request.path.contains("/manifests/") => {
+                store.lock().unwrap().as_deref().map_or(Answer::status(404), |name| manifest(name).stating(7))
+            }
+            _ => Answer::status(404),
+        }
+    });
+    let name = format!("{}/a/b:c", server.host());
+    bench.build("FROM scratch\nCOPY f /f\n", &["-t", &name]).succeeded();
+    let push = |flags: &[&str]| {
+        let output = bench.program().arg("push").args(flags).arg(&name).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // There is nothing by that name.
+    let (code, own, text) = push(&["--quiet", "--immutable"]);
+    assert_eq!(code, Some(0), "{text}");
+    // Then the same, then something else.
+    *named.lock().unwrap() = Some(own.trim().to_owned());
+    assert_eq!(push(&["--immutable"]).0, Some(0));
+    *named.lock().unwrap() = Some(digest(b"of somebody else"));
+    let before = server.seen().len();
+    let (code, _, text) = push(&["--immutable"]);
+    assert!(code == Some(4) && text.contains("is not overwritten"), "{text}");
+    assert!(server.seen()[before..].iter().all(|request| request.method == "HEAD"), "nothing was sent");
+    assert_eq!(push(&[]).0, Some(0), "without the flag a name is written as ever");
+}
