@@ -21,4 +21,5 @@ mod runs;
 mod secrets;
 mod store;
 mod tar;
+mod terminal;
 mod walk;

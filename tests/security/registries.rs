@@ -126,10 +126,13 @@ fn push(bench: &Bench, server: &Server, flags: &[&str]) -> Outcome {
     bench.build("FROM scratch\nCOPY f /f\n", &flags)
 }
 
+/// To which method an answer is a lie, its status and its headers.
+type Lie<'a> = (&'static str, u16, &'a [(&'a str, &'a str)]);
+
 #[test]
 fn lies_about_a_push_are_told() {
     let wrong = digest(b"something else");
-    let lies: [(&str, u16, &[(&str, &str)]); 7] = [
+    let lies: [Lie<'_>; 7] = [
         // Whole uploads that lead to another host, out of http, or nowhere.
         ("POST", 202, &[("Location", "http://127.0.0.1:9/v2/a/b/blobs/uploads/1")]),
         ("POST", 202, &[("Location", "file:///etc/passwd")]),
