@@ -7,6 +7,7 @@ mod base;
 mod blobs;
 mod contexts;
 pub mod copy;
+mod devices;
 mod facts;
 mod files;
 mod filesystem;
@@ -29,7 +30,6 @@ pub mod workdir;
 
 pub use base::fetch_blob;
 pub use blobs::{FinishedLayer, LayerOptions, finish_layer, finish_layers};
-pub use facts::KnownImages;
 pub use files::export_tree;
 pub use filesystem::FileSystem;
 pub use layers::{View, view};
@@ -42,6 +42,7 @@ use crate::plan::graph::{Graph, StepId, Target};
 use crate::plan::inspect::Inspected;
 use crate::plan::{BuilderArgs, Options, fail_on_findings, plan};
 use contexts::Contexts;
+use facts::KnownImages;
 use leak::GivenSecrets;
 use request::{BuildRequest, OutputKind};
 use schedule::Results;
@@ -79,7 +80,8 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     let check = check_argument(request);
     let parsed = crate::dockerfile::parse_checked(&source.name, &source.text, check.as_deref())?;
     parsed.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
-    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let facts = KnownImages::new(session, request, &source.context);
+    let mut facts = facts.with_devices(&request.cdi_spec_dirs);
     let mut graphs = Vec::new();
     for platform in platforms {
         let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts)?;
@@ -201,7 +203,7 @@ fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, Diagnostic> {
 pub fn inspect(session: &Session, request: &BuildRequest, all_stages: bool) -> Result<Inspected, Diagnostic> {
     let platform = platforms(request)?.into_iter().next().unwrap_or_else(Platform::host);
     let source = source::open(session, request)?;
-    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let mut facts = KnownImages::new(session, request, &source.context);
     let all_stages = all_stages && request.target.is_none();
     let options = Options { all_stages, ..options(request, platform) };
     Ok(crate::plan::inspect::inspect(&source.name, &source.text, &options, &mut facts))

@@ -8,11 +8,11 @@ use super::leak::GivenSecrets;
 use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
-use super::{base, files, run};
+use super::{base, devices, files, run, ssh};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
 use crate::key::CacheKey;
-use crate::plan::graph::{Graph, ImageFacts, Op, Step, StepId};
+use crate::plan::graph::{Graph, ImageFacts, Op, RunMount, RunOp, Step, StepId};
 use crate::store::{HeldLayer, Record};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,12 +147,17 @@ impl Build<'_> {
                 let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
                 return Err(keys::place(step, error.hint(wall.mend.clone())));
             }
-            if let Some(device) = run.devices.first() {
-                let error = Diagnostic::error(
-                    Exit::Usage,
-                    format!("device `{device}` is not there: cooper knows no CDI devices"),
-                );
-                return Err(keys::place(step, error.hint("take `--device` out of the instruction")));
+            devices::check(self, run).map_err(|error| keys::place(step, error))?;
+            self.check_agents(run).map_err(|error| keys::place(step, error))?;
+        }
+        Ok(())
+    }
+
+    /// Fails where keys for a step cannot be used: before anything else was done for nothing.
+    fn check_agents(&self, run: &RunOp) -> Result<(), Diagnostic> {
+        for mount in &run.mounts {
+            if let RunMount::Ssh { id, .. } = mount {
+                ssh::agent(self, id)?;
             }
         }
         Ok(())

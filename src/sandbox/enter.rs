@@ -41,6 +41,7 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
             let map = probe.id_map().as_ref().map_err(|wall| IsolationError::Refused { rung, wall: wall.clone() })?;
             enter_user_namespace(map).map_err(failed("map ids"))?;
             restrict::become_user(0, 0, &[]).map_err(failed("become root of the user namespace"))?;
+            owner::keep_devices_aside();
             mount::make_all_private().map_err(failed("make mounts private"))?;
         }
         Rung::SingleId => {

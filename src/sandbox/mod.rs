@@ -1,8 +1,10 @@
 //! Runs a step's command apart from the machine, without a daemon and without another program.
 
 mod cancel;
+pub mod cdi;
 mod child;
 mod chroot;
+mod devices;
 mod enter;
 mod mountpoint;
 mod probe;

@@ -9,7 +9,7 @@ use crate::layer::{
     CAPABILITY_XATTR, Compression, Entry, Kind, LayerBlob, LayerWriter, TarWriter, Timestamp, is_whiteout, printable,
 };
 use crate::sys::overlay::OverlayForm;
-use crate::sys::owner::{Device, Owner, recorded_at};
+use crate::sys::owner::{self, Device, Owner};
 use crate::sys::{Root, list_xattrs, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 use std::collections::{BTreeMap, HashMap};
@@ -113,7 +113,7 @@ impl Entries<'_> {
         if has_whiteouts && is_whiteout(directory, name, &stat) {
             return Ok(Some((Entry::new(path, Kind::Whiteout, 0), None)));
         }
-        let recorded = recorded_at(directory, name, &stat)?;
+        let recorded = owner::wanted_at(directory, name, &stat)?;
         let mut entry = self.described(path, &stat, recorded);
         let file_type = FileType::from_raw_mode(stat.st_mode);
         if file_type != FileType::Directory && stat.st_nlink > 1 {
