@@ -29,7 +29,7 @@ fn names_of_files_and_words_of_a_dockerfile_do_not_steer_the_terminal() {
         format!("LABEL {STEER}={STEER}"),
         format!("ENV A={STEER}\nCOPY --chown=$A a /x"),
         format!("FORM {STEER}"),
-        format!("{STEER}"),
+        STEER.to_owned(),
         format!("USER {STEER}\nCOPY --chown=nobody{STEER} a /x"),
         format!("WORKDIR /{STEER}\nCOPY a {STEER}/"),
         format!("FROM base AS {STEER}"),
