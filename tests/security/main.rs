@@ -20,6 +20,7 @@ mod rungs;
 mod runs;
 mod secrets;
 mod store;
+mod table;
 mod tar;
 mod terminal;
 mod walk;
