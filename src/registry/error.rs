@@ -166,6 +166,18 @@ pub enum RegistryError {
         /// Why not.
         reason: &'static str,
     },
+    /// A push under a name that stands for something else, which the user does not want.
+    #[error("`{reference}` is in `{registry}` already, as `{actual}`; it is not overwritten by `{wanted}`")]
+    NameTaken {
+        /// The name.
+        reference: String,
+        /// The host asked.
+        registry: String,
+        /// What it stands for.
+        actual: Digest,
+        /// What was to be pushed.
+        wanted: Digest,
+    },
     /// registries.conf forbids it.
     #[error("`{name}` is blocked by registries.conf")]
     Blocked {

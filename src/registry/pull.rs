@@ -176,6 +176,18 @@ impl Client {
         Ok(Fetched { descriptor, bytes, document })
     }
 
+    /// Returns what a reference names in one registry, whatever its mirrors say.
+    pub(super) async fn named_at(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+    ) -> Result<Descriptor, RegistryError> {
+        match self.head_at(endpoint.clone(), reference).await? {
+            Some(descriptor) => Ok(descriptor),
+            None => Ok(self.fetch_at(endpoint.clone(), reference, None).await?.descriptor),
+        }
+    }
+
     async fn head_at(&self, endpoint: Endpoint, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
         let answer = self.ask_manifest(&endpoint, Method::HEAD, reference).await?;
         let digest: Option<Digest> = answer.response.header(DOCKER_CONTENT_DIGEST).and_then(|d| d.parse().ok());
