@@ -72,7 +72,10 @@ fn confine(spec: &Spec) -> Result<(), Failed> {
             result => result.map_err(stage("limit capabilities", ""))?,
         }
     }
-    install_profile(spec.is_insecure).map_err(stage("install the seccomp filter", ""))?;
+    install_profile(profile(spec.is_insecure)).map_err(stage("install the seccomp filter", ""))?;
+    if spec.has_own_network {
+        restrict::install_filter(&seccomp::local_sockets_program()).map_err(stage("take the network away", ""))?;
+    }
     if let Some(supervision) = &spec.supervision {
         // Where another supervisor is on already, or on an old kernel, the step does with the files that stand for /proc.
         let _ = hand_calls_to_builder(supervision);
@@ -81,9 +84,7 @@ fn confine(spec: &Spec) -> Result<(), Failed> {
 }
 
 /// Installs Docker's profile; the price of any filter without CAP_SYS_ADMIN is that set-uid programs stay without effect.
-fn install_profile(is_insecure: bool) -> io::Result<()> {
-    let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
-    let program = if is_insecure { vec![everything] } else { seccomp::docker_profile() };
+fn install_profile(program: Vec<restrict::Instruction>) -> io::Result<()> {
     match restrict::install_filter(&program) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
             rustix::thread::set_no_new_privs(true)?;
@@ -91,4 +92,9 @@ fn install_profile(is_insecure: bool) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+fn profile(is_insecure: bool) -> Vec<restrict::Instruction> {
+    let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
+    if is_insecure { vec![everything] } else { seccomp::docker_profile() }
 }
