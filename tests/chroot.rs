@@ -100,9 +100,9 @@ fn the_kernels_settings_cannot_be_written() {
 fn mounts_are_those_that_a_step_would_have() {
     let Some(bench) = Bench::new() else { return };
     bench.runs(
-        "test \"$(cut -d' ' -f2 /proc/mounts | xargs echo)\" = '/ /proc /sys'
+        "test \"$(cut -d' ' -f2 /proc/mounts | xargs echo)\" = '/ /proc /sys /dev/shm'
          ln -s ../proc/self/mounts /etc/mtab && cut -d' ' -f2 /etc/mtab | grep -qx /
-         test \"$(cut -d' ' -f5 /proc/self/mountinfo | xargs echo)\" = '/ /proc /sys'
+         test \"$(cut -d' ' -f5 /proc/self/mountinfo | xargs echo)\" = '/ /proc /sys /dev/shm'
          test $(stat -c %a /dev/shm) = 1777 && touch /dev/shm/x && echo > /dev/null && head -c 1 /dev/urandom",
     );
 }

@@ -14,6 +14,11 @@ use std::path::Path;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
+/// Returns the size of a step's `/dev/shm`, bytes.
+pub(super) fn shm_size(spec: &RunSpec<'_>) -> u64 {
+    spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES)
+}
+
 /// The specification for the step's process and the descriptors that go with it.
 pub(super) struct Request {
     /// The specification, see [`wire::read`].
@@ -40,7 +45,7 @@ impl Request {
             (root, Vec::new())
         } else {
             let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
-            let own = spec.mounts.iter().map(|mount| mount_of(mount, &mut pool, &mut mounts));
+            let own = spec.mounts.iter().map(|mount| mount_of(mount, user, &mut pool, &mut mounts));
             let own = own.collect::<Result<Vec<_>, _>>()?;
             (root, network_mounts(spec, &mut pool)?.into_iter().chain(own).collect())
         };
@@ -56,7 +61,7 @@ impl Request {
             mounts: list,
             has_own_network: spec.network == Network::None,
             hostname: pool.put(spec.hostname.as_bytes()),
-            shm_size_bytes: spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
+            shm_size_bytes: shm_size(spec),
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
             has_stdin: spec.stdin.is_some(),
@@ -86,7 +91,7 @@ fn detached(source: BorrowedFd<'_>, is_recursive: bool, read_only: bool) -> io::
     Ok(mount)
 }
 
-fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Result<wire::Mount, RunError> {
+fn mount_of(mount: &MountSpec, user: &User, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Result<wire::Mount, RunError> {
     let target = pool.put(mount.target().as_os_str().as_bytes());
     Ok(match mount {
         MountSpec::Bind { source, read_only, is_recursive, .. } => {
@@ -100,6 +105,22 @@ fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Resu
             let mount = held[held.len() - 1].as_raw_fd();
             let part = (source != Path::new("/")).then(|| pool.put(source.as_os_str().as_bytes()));
             wire::Mount::Attach { mount, source: part, target, read_only: *read_only }
+        }
+        MountSpec::Device { source, number: (is_block, major, minor), mode, uid, gid, .. } => {
+            let source = source.as_ref().map(|node| detached(node.as_fd(), false, false)).transpose();
+            let source = source.map_err(io_error("clone a mount"))?;
+            let number = source.as_ref().map(AsRawFd::as_raw_fd);
+            held.extend(source);
+            wire::Mount::Device {
+                source: number,
+                target,
+                is_block: *is_block,
+                major: *major,
+                minor: *minor,
+                mode: *mode,
+                uid: uid.unwrap_or(user.uid),
+                gid: gid.unwrap_or(user.gid),
+            }
         }
         MountSpec::Tmpfs { size_bytes, mode, .. } => {
             wire::Mount::Tmpfs { target, size_bytes: *size_bytes, mode: *mode }

@@ -6,9 +6,10 @@
 
 use super::cancel::Cancel;
 use super::chroot::{Covers, kill_descendants, pid_of};
+use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
-use super::request::{Request, network_files};
+use super::request::{Request, network_files, shm_size};
 use super::seccomp::succeed_program;
 use super::single_id::{MUST_SUCCEED, SingleId};
 use super::spec::{MountSpec, RunError, RunSpec};
@@ -76,7 +77,8 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let user = user::resolve(spec.root, &spec.user)?;
+        let mut user = user::resolve(spec.root, &spec.user)?;
+        user.groups.extend(&spec.additional_gids);
         let mut stubs = Stubs::default();
         let prepared = prepare_root(spec, &mut stubs);
         let result = prepared.and_then(|()| match &spec.aside {
@@ -99,7 +101,7 @@ impl Runner {
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
         let mut covers = Covers::new(spec.root, aside)?;
-        let put = covers.put(&network_files(spec)?, &spec.mounts);
+        let put = covers.put(&network_files(spec)?, &spec.mounts, shm_size(spec));
         let result = put.and_then(|()| self.run_prepared(spec, user, output, cancel));
         let removed = covers.remove();
         let status = result?;
@@ -170,7 +172,8 @@ impl Runner {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
             Rung::Chroot => Supervisor::new(vec![Box::new(proc_of(spec)?)]).with_several_roots(),
-            Rung::Root | Rung::Rootless | Rung::None => return Ok(None),
+            Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
+            Rung::Root | Rung::None => return Ok(None),
         };
         Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
     }
@@ -213,7 +216,8 @@ fn name_of(root: &Root) -> Result<PathBuf, RunError> {
 
 /// Returns what answers for /proc, which must be in its place.
 fn proc_of(spec: &RunSpec<'_>) -> Result<Proc, RunError> {
-    Proc::new(spec.root, name_of(spec.root)?, spec.hostname.clone()).map_err(io_error("open `/proc` of the step"))
+    Proc::new(spec.root, name_of(spec.root)?, spec.hostname.clone(), shm_size(spec))
+        .map_err(io_error("open `/proc` of the step"))
 }
 
 /// Names what the builder was doing.
@@ -284,7 +288,7 @@ fn mount_kind(mount: &MountSpec) -> io::Result<Kind> {
             kind_of(&view.open_at(source, OFlags::PATH, rustix::fs::Mode::empty())?)
         }
         MountSpec::Tmpfs { .. } => Ok(Kind::Directory),
-        MountSpec::File { .. } => Ok(Kind::File),
+        MountSpec::File { .. } | MountSpec::Device { .. } => Ok(Kind::File),
     }
 }
 

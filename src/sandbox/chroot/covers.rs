@@ -60,12 +60,13 @@ impl<'a> Covers<'a> {
         &mut self,
         files: &[(&'static str, Vec<u8>)],
         mounts: &[MountSpec],
+        shm_size_bytes: u64,
     ) -> Result<(), RunError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::MountPoint { path, source }
         };
-        let table = mount_table(self.root);
+        let table = mount_table(self.root, shm_size_bytes);
         let make_proc = |to: BorrowedFd<'_>, name: &OsStr| make_proc(to, name, &table);
         for (path, make) in [("/proc", &make_proc as Make<'_>), ("/sys", &make_sys), ("/dev", &make_dev)] {
             self.cover(Path::new(path), Kind::Directory, None, make).map_err(at(Path::new(path)))?;
@@ -98,7 +99,9 @@ impl<'a> Covers<'a> {
             MountSpec::File { target, content, mode, uid, gid } => {
                 self.cover(target, Kind::File, None, &|to, name| make_file(to, name, content, *mode, (*uid, *gid)))
             }
-            MountSpec::Overlay { .. } => Err(io::Error::other("there are no mounts to attach here")),
+            MountSpec::Overlay { .. } | MountSpec::Device { .. } => {
+                Err(io::Error::other("there are no mounts to attach here"))
+            }
         }
     }
 
