@@ -10,15 +10,19 @@ use crate::sandbox::seccomp;
 use crate::sandbox::wire::{Pool, Spec};
 use crate::sys::process::{self, Child, ExitStatus, Fork};
 use crate::sys::{Root, restrict};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Runs the command of a specification.  Returns in the command's process, and only when that cannot be executed.
-pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Failed> {
+///
+/// The builder reads from `builder`, a pipe, as long as it lives.
+pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool, builder: &OwnedFd) -> Result<Infallible, Failed> {
     rustix::process::umask(Mode::empty());
     // Orphans of the step become children of this process, so that none gets away.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -28,7 +32,7 @@ pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Fa
         Fork::Parent(child) => {
             // Or the supervisor would wait for a listener from here.
             drop((root, spec.supervision.as_ref().map(|supervision| process::take_descriptor(supervision.socket))));
-            process::exit_now(wait(&child))
+            process::exit_now(wait(&child, builder))
         }
         Fork::Child => {
             enter(&root, spec, pool)?;
@@ -38,8 +42,17 @@ pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Fa
     }
 }
 
-/// Waits for the command, ends what it has left, and returns its exit code as a shell would.
-fn wait(child: &Child) -> i32 {
+/// Waits for the command, or for the end of the builder, ends what is left, and returns the command's exit code as a shell
+/// would.
+fn wait(child: &Child, builder: &OwnedFd) -> i32 {
+    // Who is killed with the builder cannot end the others of the step.
+    let outlives = rustix::process::set_parent_process_death_signal(None).is_ok();
+    let mut fds = [PollFd::new(child, PollFlags::IN), PollFd::new(builder, PollFlags::empty())];
+    while outlives && matches!(poll(&mut fds, None), Err(rustix::io::Errno::INTR)) {}
+    let is_abandoned = !fds[1].revents().is_empty();
+    if is_abandoned {
+        child.kill();
+    }
     let status = child.wait().unwrap_or(ExitStatus::Code(1));
     let us = i32::try_from(std::process::id()).unwrap_or_default();
     // Without /proc there is nothing to find them by.
