@@ -13,7 +13,7 @@ use crate::plan::graph::{RunMount, RunOp, SourceRef};
 use crate::sandbox::{MountSpec, Rung};
 use crate::snapshot;
 use crate::snapshot::copy::{Sharing as FileSharing, WorkTree};
-use crate::store::{HeldMount, Snapshot};
+use crate::store::{HeldMount, Snapshot, WorkDirectory};
 use crate::sys::Root;
 use crate::sys::owner;
 use rustix::fs::{Mode, OFlags};
@@ -33,7 +33,7 @@ pub struct Mounts {
     layers: Vec<Snapshot>,
     views: Vec<View>,
     trees: Vec<WorkTree>,
-    directories: Vec<tempfile::TempDir>,
+    directories: Vec<WorkDirectory>,
 }
 
 /// Where a bind mount's files are.
@@ -41,7 +41,7 @@ enum Origin {
     /// In the file system of a step.
     Layers(Snapshot),
     /// In a copy of what a context has, under `mount`.
-    Directory(tempfile::TempDir),
+    Directory(WorkDirectory),
 }
 
 impl Mounts {
@@ -101,7 +101,7 @@ impl Mounts {
         let origin = match from {
             SourceRef::Step(step) => Origin::Layers(all_layers(session, &build.results.get(Some(*step)))?),
             SourceRef::Context(context) => {
-                let directory = session.store().temporary().map_err(store_failure)?;
+                let directory = session.store().work_directory().map_err(store_failure)?;
                 build.contexts.copy_to(*context, source, directory.path(), "mount")?;
                 Origin::Directory(directory)
             }
@@ -122,7 +122,7 @@ impl Mounts {
         self.specs.push(if session.has_overlay() {
             MountSpec::Overlay { mount: root.into_fd(), source: inside.into(), target, read_only }
         } else {
-            MountSpec::Bind { source: part, target, read_only, is_recursive: false }
+            MountSpec::Bind { source: part, target, read_only, is_recursive: false, away: None }
         });
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Mounts {
         if !writable {
             return overlay_of(session, &lower);
         }
-        let scratch = session.store().temporary().map_err(store_failure)?;
+        let scratch = session.store().work_directory().map_err(store_failure)?;
         let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
         let mounted = make_directory(&upper, 0o755)
             .and_then(|()| make_directory(&work, 0o700))
@@ -172,7 +172,7 @@ impl Mounts {
             }
             Origin::Layers(layers) if session.entered().rung == Rung::Chroot => {
                 let view = view_of(session, layers)?;
-                let directory = session.store().temporary().map_err(store_failure)?;
+                let directory = session.store().work_directory().map_err(store_failure)?;
                 super::files::copy_part(&view.root, source, directory.path(), "mount")?;
                 let root = Root::open(directory.path());
                 self.directories.push(directory);
@@ -229,7 +229,8 @@ impl Mounts {
                 .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
         }
         let source = root.open_at(inside, OFlags::PATH, Mode::empty()).map_err(failed)?;
-        self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: *read_only, is_recursive: false });
+        let (target, read_only, away) = (target.into(), *read_only, Some(held.away()));
+        self.specs.push(MountSpec::Bind { source, target, read_only, is_recursive: false, away });
         self.caches.push(held);
         Ok(())
     }
@@ -299,11 +300,12 @@ impl Mounts {
             Agent::Keys(_) => format!("the ssh agent `{id}` cannot be started"),
         };
         let failed = |error: io::Error| Diagnostic::error(Exit::Usage, &*place).note(error.to_string());
-        let directory = build.session.store().temporary().map_err(store_failure)?;
+        let directory = build.session.store().work_directory().map_err(store_failure)?;
         let socket = AgentSocket::open(directory.path().join("agent"), agent, *mode, *uid, *gid).map_err(failed)?;
         let root = Root::open(directory.path()).map_err(failed)?;
         let source = root.open_at("agent".as_ref(), OFlags::PATH, Mode::empty()).map_err(failed)?;
-        self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: false, is_recursive: false });
+        let target = target.into();
+        self.specs.push(MountSpec::Bind { source, target, read_only: false, is_recursive: false, away: None });
         self.sockets.push(socket);
         self.directories.push(directory);
         Ok(())

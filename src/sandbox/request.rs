@@ -14,6 +14,11 @@ use std::path::Path;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
+/// Returns the size of a step's `/dev/shm`, bytes.
+pub(super) fn shm_size(spec: &RunSpec<'_>) -> u64 {
+    spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES)
+}
+
 /// The specification for the step's process and the descriptors that go with it.
 pub(super) struct Request {
     /// The specification, see [`wire::read`].
@@ -56,7 +61,7 @@ impl Request {
             mounts: list,
             has_own_network: spec.network == Network::None,
             hostname: pool.put(spec.hostname.as_bytes()),
-            shm_size_bytes: spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
+            shm_size_bytes: shm_size(spec),
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
             has_stdin: spec.stdin.is_some(),

@@ -9,7 +9,7 @@ use super::chroot::{Covers, kill_descendants, pid_of};
 use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
-use super::request::{Request, network_files};
+use super::request::{Request, network_files, shm_size};
 use super::seccomp::succeed_program;
 use super::single_id::{MUST_SUCCEED, SingleId};
 use super::spec::{MountSpec, RunError, RunSpec};
@@ -100,11 +100,8 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        if spec.network == Network::None {
-            return Err(RunError::NeedsNamespaces("a step without network"));
-        }
         let mut covers = Covers::new(spec.root, aside)?;
-        let put = covers.put(&network_files(spec)?, &spec.mounts);
+        let put = covers.put(&network_files(spec)?, &spec.mounts, shm_size(spec));
         let result = put.and_then(|()| self.run_prepared(spec, user, output, cancel));
         let removed = covers.remove();
         let status = result?;
@@ -219,7 +216,8 @@ fn name_of(root: &Root) -> Result<PathBuf, RunError> {
 
 /// Returns what answers for /proc, which must be in its place.
 fn proc_of(spec: &RunSpec<'_>) -> Result<Proc, RunError> {
-    Proc::new(spec.root, name_of(spec.root)?, spec.hostname.clone()).map_err(io_error("open `/proc` of the step"))
+    Proc::new(spec.root, name_of(spec.root)?, spec.hostname.clone(), shm_size(spec))
+        .map_err(io_error("open `/proc` of the step"))
 }
 
 /// Names what the builder was doing.

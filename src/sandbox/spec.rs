@@ -2,6 +2,7 @@
 
 use super::user::UserError;
 use crate::plan::graph::Network;
+use crate::store::Away;
 use crate::sys::Root;
 use std::ffi::OsString;
 use std::io;
@@ -56,6 +57,9 @@ pub enum MountSpec {
         read_only: bool,
         /// With the mounts below it.
         is_recursive: bool,
+        /// Where it is noted that the source itself is in the step's root, while there are no mounts; a source without is
+        /// thrown away after the step.
+        away: Option<Away>,
     },
     /// A mount that is attached nowhere (a view of another step), or a path in it.
     Overlay {
@@ -170,9 +174,6 @@ pub enum RunError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Something that a step asks for needs a namespace or a mount.
-    #[error("{0} is not possible with isolation `chroot`")]
-    NeedsNamespaces(&'static str),
     /// The build was interrupted.
     #[error("canceled")]
     Canceled,

@@ -66,7 +66,7 @@ pub(in crate::sandbox) fn succeed_program(names: &[&str]) -> Vec<Instruction> {
 }
 
 /// Returns ranges in which all calls but the given are allowed.
-fn singled_out(mut calls: Vec<(u32, Verdict)>) -> Vec<(u32, Verdict)> {
+pub(super) fn singled_out(mut calls: Vec<(u32, Verdict)>) -> Vec<(u32, Verdict)> {
     calls.sort_by_key(|(number, _)| *number);
     let mut ranges = vec![(0, Verdict::Allow)];
     for (number, verdict) in calls {

@@ -1,6 +1,7 @@
 //! Calls that give the step something of /proc or change what a descriptor in it stands for.
 
 use super::{Found, Listing, Proc, errno, text};
+use crate::sandbox::chroot::descendants;
 use crate::sandbox::supervise::{Answer, Call};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -111,13 +112,9 @@ impl Proc {
 
     /// Brings the step's own /proc up to date, for a program that lists it.
     fn list(&mut self) -> Result<(), Errno> {
-        let first = self.first;
-        let processes: Vec<String> = std::fs::read_dir("/proc")
-            .map_err(|error| errno(&error))?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-            .filter(|name| first.is_some_and(|first| name != "1" && first.process_of(name).is_some()))
-            .collect();
+        let reaper = self.first.map_or(0, |first| first.reaper);
+        let processes = descendants(reaper).map_err(|error| errno(&error))?;
+        let processes: Vec<String> = processes.iter().map(i32::to_string).collect();
         self.as_root(|listing| listing.update(&processes))
     }
 

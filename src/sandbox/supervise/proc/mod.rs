@@ -30,6 +30,7 @@ pub struct Proc {
     /// The step's root as this process names it.
     root: PathBuf,
     hostname: String,
+    shm_size_bytes: u64,
     listing: Listing,
     identity: Identity,
     first: Option<First>,
@@ -44,9 +45,9 @@ struct First {
 }
 
 /// Returns the content of `/proc/mounts` for the step of a root.
-pub(in crate::sandbox) fn mount_table(root: &Root) -> Vec<u8> {
+pub(in crate::sandbox) fn mount_table(root: &Root, shm_size_bytes: u64) -> Vec<u8> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()));
-    text::mounts(&path.unwrap_or_else(|_| "/".into())).0
+    text::mounts(&path.unwrap_or_else(|_| "/".into()), shm_size_bytes).0
 }
 
 /// What to do with a call, once its path is known.
@@ -63,8 +64,9 @@ enum Found {
 
 impl Proc {
     /// `root` is the step's root, `path` its real path.
-    pub fn new(root: &Root, path: PathBuf, hostname: String) -> io::Result<Proc> {
-        Ok(Proc { listing: Listing::new(root)?, root: path, hostname, identity: Identity::new(), first: None })
+    pub fn new(root: &Root, path: PathBuf, hostname: String, shm_size_bytes: u64) -> io::Result<Proc> {
+        let (listing, identity) = (Listing::new(root)?, Identity::new());
+        Ok(Proc { root: path, hostname, shm_size_bytes, listing, identity, first: None })
     }
 
     /// Finds what the path that an argument points to means; from then on this thread acts as the caller.
@@ -123,8 +125,8 @@ impl Proc {
 
     fn text(&self, text: Text) -> Vec<u8> {
         match text {
-            Text::Mounts => text::mounts(&self.root).0,
-            Text::MountInfo => text::mounts(&self.root).1,
+            Text::Mounts => text::mounts(&self.root, self.shm_size_bytes).0,
+            Text::MountInfo => text::mounts(&self.root, self.shm_size_bytes).1,
             Text::HostName => format!("{}\n", self.hostname).into_bytes(),
         }
     }

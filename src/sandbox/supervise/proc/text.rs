@@ -19,8 +19,8 @@ struct Disk {
 
 /// Returns `/proc/mounts` and `/proc/self/mountinfo` as a step would see them that had mounts.
 ///
-/// `root` is the root's real path.
-pub(super) fn mounts(root: &Path) -> (Vec<u8>, Vec<u8>) {
+/// `root` is the root's real path; the size of `/dev/shm` is what was asked for, which nothing enforces.
+pub(super) fn mounts(root: &Path, shm_size_bytes: u64) -> (Vec<u8>, Vec<u8>) {
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let disk = disk_of(&mountinfo, root).unwrap_or_else(|| Disk {
         device: "0:0".into(),
@@ -31,9 +31,11 @@ pub(super) fn mounts(root: &Path) -> (Vec<u8>, Vec<u8>) {
     let Disk { device, options, kind, source } = disk;
     let mut table = format!("{source} / {kind} {options} 0 0\n");
     let mut info = format!("1 0 {device} / / {options} - {kind} {source} {options}\n");
-    for (id, (path, kind, mode)) in (2..).zip([("/proc", "proc", "rw"), ("/sys", "sysfs", "ro")]) {
+    let shm = format!(",size={}k", shm_size_bytes >> 10);
+    let others = [("/proc", "proc", "rw", ""), ("/sys", "sysfs", "ro", ""), ("/dev/shm", "tmpfs", "rw", shm.as_str())];
+    for (id, (path, kind, mode, more)) in (2..).zip(others) {
         let Ok(Stat { st_dev, .. }) = rustix::fs::stat(path) else { continue };
-        let options = format!("{mode},nosuid,nodev,noexec,relatime");
+        let options = format!("{mode},nosuid,nodev,noexec,relatime{more}");
         table.push_str(&format!("{kind} {path} {kind} {options} 0 0\n"));
         let device = format!("{}:{}", major(st_dev), minor(st_dev));
         info.push_str(&format!("{id} 1 {device} / {path} {options} - {kind} {kind} {mode}\n"));
@@ -96,12 +98,13 @@ mod tests {
 
     #[test]
     fn a_step_sees_its_root_proc_and_sys() {
-        let (table, info) = mounts(Path::new("/tmp"));
+        let (table, info) = mounts(Path::new("/tmp"), 64 << 20);
+        assert!(String::from_utf8_lossy(&table).contains(",size=65536k "));
         let points = |text: Vec<u8>, column: usize| -> Vec<String> {
             let text = String::from_utf8(text).unwrap();
             text.lines().map(|line| line.split(' ').nth(column).unwrap().to_owned()).collect()
         };
-        assert_eq!(points(table, 1), ["/", "/proc", "/sys"]);
-        assert_eq!(points(info, 4), ["/", "/proc", "/sys"]);
+        assert_eq!(points(table, 1), ["/", "/proc", "/sys", "/dev/shm"]);
+        assert_eq!(points(info, 4), ["/", "/proc", "/sys", "/dev/shm"]);
     }
 }
