@@ -12,6 +12,7 @@ mod create;
 mod credentials;
 mod ids;
 mod look;
+mod peer;
 mod processes;
 
 use super::supervise::{Answer, Call, Emulation, Watch, When};
@@ -122,6 +123,8 @@ impl Emulation for SingleId {
             Watch { call: "prlimit64", when: When::AnyBit { argument: 1, bits: LOCKS } },
             Watch { call: "setrlimit", when: When::AnyBit { argument: 0, bits: LOCKS } },
             Watch { call: "getrlimit", when: When::AnyBit { argument: 0, bits: LOCKS } },
+            // SO_PEERCRED has the bit, and the options that servers ask for all the time have not.
+            Watch { call: "getsockopt", when: When::AnyBit { argument: 2, bits: 16 } },
             Watch { call: "prctl", when: When::AnyBit { argument: 0, bits: KEEPING } },
             Watch { call: "fstat", when: When::NotStandardStream { argument: 0 } },
         ]);
@@ -137,6 +140,7 @@ impl Emulation for SingleId {
             }
             "listxattr" | "llistxattr" | "flistxattr" => attributes::list(call),
             "execve" | "execveat" => self.execute(call),
+            "getsockopt" => self.peer(call),
             "prlimit64" | "setrlimit" | "getrlimit" => processes::limits(call),
             "prctl" | "capset" => self.keep_capabilities(call),
             name => return self.ids(name, call),

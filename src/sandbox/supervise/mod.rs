@@ -18,7 +18,9 @@ pub use status::Status;
 use crate::sandbox::seccomp::{call_name, watch_program};
 use crate::sys::Root;
 use crate::sys::notify::{Listener, Notification, receive_descriptor};
+use crate::sys::process::unshare;
 use crate::sys::restrict::Instruction;
+use rustix::fs::Mode;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,11 +71,16 @@ impl<'a> Supervisor<'a> {
         watch_program(&[self.watches.concat(), vec![own]].concat())
     }
 
-    /// Waits for the listener to come over `socket` and answers calls until the last process of the step is gone.
+    /// Gives this thread a file mode mask of its own, waits for the listener to come over `socket` and answers calls until the last process of the step is gone.
     ///
     /// When this fails, every call that is watched fails with ENOSYS from then on.
     pub fn serve(&mut self, socket: &OwnedFd) -> io::Result<()> {
         let Some(fd) = receive_descriptor(socket.as_fd())? else { return Ok(()) };
+        // What is made for a step has the mode that the step's own mask leaves; this process's is not to be asked.
+        // Where that is refused (rung 4) nothing is made either.
+        if unshare(libc::CLONE_FS).is_ok() {
+            rustix::process::umask(Mode::empty());
+        }
         let listener = Listener::new(fd);
         while let Some(notification) = listener.receive()? {
             let name = *self
