@@ -5,6 +5,7 @@ use super::trees::Trees;
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::registry::Client;
+use crate::sandbox::cdi::{Devices, SPEC_DIRECTORIES};
 use crate::sandbox::{Cancel, Entered, Rung, Runner};
 use crate::snapshot::overlay_works;
 use crate::store::{Store, StoreError};
@@ -27,6 +28,7 @@ pub struct Session {
     cancel: Cancel,
     client: OnceLock<Client>,
     runner: OnceLock<Runner>,
+    devices: OnceLock<Devices>,
     /// Names this build among the logs.
     build_id: String,
 }
@@ -46,6 +48,7 @@ impl Session {
             cancel,
             client: OnceLock::new(),
             runner: OnceLock::new(),
+            devices: OnceLock::new(),
             build_id,
         }
     }
@@ -129,6 +132,14 @@ impl Session {
         }
         let client = Client::from_environment().map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Returns the devices of this machine, read when the first RUN asks for one.
+    pub fn devices(&self, directories: &[PathBuf]) -> &Devices {
+        self.devices.get_or_init(|| match directories {
+            [] => Devices::read(&SPEC_DIRECTORIES),
+            _ => Devices::read(directories),
+        })
     }
 
     /// Returns the runner, made when the first RUN needs it.

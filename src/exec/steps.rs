@@ -4,19 +4,30 @@ use super::base::end_task;
 use super::contexts::Contexts;
 use super::filesystem::FileSystem;
 use super::keys::{self, Known, KnownInput};
+use super::leak::GivenSecrets;
 use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
-use super::{base, files, run};
+use super::{base, devices, files, run, ssh};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
 use crate::key::CacheKey;
-use crate::plan::graph::{Graph, ImageFacts, Op, Step, StepId};
+use crate::plan::graph::{Graph, ImageFacts, Op, RunMount, RunOp, Step, StepId};
 use crate::store::{HeldLayer, Record};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The layer that a step has made.
+pub struct SealedLayer {
+    /// The layer.
+    pub layer: HeldLayer,
+    /// The step.
+    pub step: StepId,
+    /// Whether it is one of the image's.
+    pub is_exported: bool,
+}
 
 /// A build under way: what its steps need.
 pub struct Build<'a> {
@@ -38,8 +49,10 @@ pub struct Build<'a> {
     pub exported: HashSet<StepId>,
     /// Which step of its stage each step is.
     pub positions: Vec<usize>,
-    /// Takes layers as soon as they are sealed, and whether they will be exported.
-    pub sealed_layers: Mutex<Sender<(HeldLayer, bool)>>,
+    /// Takes layers as soon as they are sealed.
+    pub sealed_layers: Mutex<Sender<SealedLayer>>,
+    /// What steps were given that must not be in the image.
+    pub given_secrets: &'a GivenSecrets,
     /// How many steps ran.
     pub steps_run: AtomicUsize,
     /// Stages of which a miss was explained.
@@ -134,12 +147,17 @@ impl Build<'_> {
                 let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
                 return Err(keys::place(step, error.hint(wall.mend.clone())));
             }
-            if let Some(device) = run.devices.first() {
-                let error = Diagnostic::error(
-                    Exit::Usage,
-                    format!("device `{device}` is not there: cooper knows no CDI devices"),
-                );
-                return Err(keys::place(step, error.hint("take `--device` out of the instruction")));
+            devices::check(self, run).map_err(|error| keys::place(step, error))?;
+            self.check_agents(run).map_err(|error| keys::place(step, error))?;
+        }
+        Ok(())
+    }
+
+    /// Fails where keys for a step cannot be used: before anything else was done for nothing.
+    fn check_agents(&self, run: &RunOp) -> Result<(), Diagnostic> {
+        for mount in &run.mounts {
+            if let RunMount::Ssh { id, .. } = mount {
+                ssh::agent(self, id)?;
             }
         }
         Ok(())
@@ -224,7 +242,8 @@ impl Build<'_> {
     ) -> Result<(), Diagnostic> {
         if let Some(layer) = made.own.last() {
             // Fails only when the build is over.
-            let sealed = (layer.clone(), self.exported.contains(&step.id));
+            let sealed =
+                SealedLayer { layer: layer.clone(), step: step.id, is_exported: self.exported.contains(&step.id) };
             let _ = self.sealed_layers.lock().unwrap_or_else(PoisonError::into_inner).send(sealed);
         }
         // An image is found by its layers, not by a record.

@@ -1,6 +1,7 @@
 //! Runs a step's command apart from the machine, without a daemon and without another program.
 
 mod cancel;
+pub mod cdi;
 mod child;
 mod chroot;
 mod devices;

@@ -81,7 +81,8 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let user = user::resolve(spec.root, &spec.user)?;
+        let mut user = user::resolve(spec.root, &spec.user)?;
+        user.groups.extend(&spec.additional_gids);
         let mut stubs = Stubs::default();
         let prepared = prepare_root(spec, &mut stubs);
         let result = prepared.and_then(|()| match &spec.aside {
@@ -304,7 +305,7 @@ fn mount_kind(mount: &MountSpec) -> io::Result<Kind> {
             kind_of(&view.open_at(source, OFlags::PATH, rustix::fs::Mode::empty())?)
         }
         MountSpec::Tmpfs { .. } => Ok(Kind::Directory),
-        MountSpec::File { .. } => Ok(Kind::File),
+        MountSpec::File { .. } | MountSpec::Device { .. } => Ok(Kind::File),
     }
 }
 

@@ -18,3 +18,4 @@ pub use attributes::{chmod_at, list_xattrs, read_xattr};
 pub use directory::{DirectoryEntry, read_directory, remove_tree};
 pub use root::Root;
 pub(crate) use root::components_reversed;
+pub use walk::open_on_mount;
