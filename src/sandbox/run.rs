@@ -40,6 +40,10 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes that a report of failure may have.
 const FAILURE_LIMIT_BYTES: u64 = 64 << 10;
 
+/// What a step's output ends with where its calls could not be answered.
+const NOT_PLAYED: &[u8] = b"cooper: system calls cannot be answered here, so chown and setuid did nothing: \
+    what this step made belongs to root\n";
+
 /// Directories that every step needs; they stay in the image, as Docker leaves them.
 const KERNEL_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -148,10 +152,13 @@ impl Runner {
             (pumped, status, serving.map(std::thread::ScopedJoinHandle::join))
         });
         pumped?;
-        if let Some(Ok(Err(error))) = served {
-            return Err(io_error("answer system calls of the step")(error));
+        let failure = readers.failure()?;
+        match served {
+            Some(Ok(Err(error))) => return Err(io_error("answer system calls of the step")(error)),
+            Some(Ok(Ok(false))) if plays_user && failure.is_none() => output(Stream::Stderr, NOT_PLAYED),
+            _ => {}
         }
-        match readers.failure()? {
+        match failure {
             None => status,
             Some(failure) => failed(failure, spec, output),
         }

@@ -123,6 +123,25 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     })
 }
 
+/// Returns the soft and the hard limit of a process by the limit's number.
+pub fn limit_of(process: u32, resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is live; a null pointer changes nothing.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, process, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
+    })?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets the soft limit of a process, whose hard limit stays as it is, given here.
+pub fn set_soft_limit_of(process: u32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the structure is live; a null pointer asks for no old value.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, process, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
+    })
+}
+
 /// Brings up the loopback interface of this network namespace.
 pub fn loopback_up() -> io::Result<()> {
     use std::os::fd::AsRawFd;
