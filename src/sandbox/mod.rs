@@ -1,10 +1,12 @@
 //! Runs a step's command apart from the machine, without a daemon and without another program.
 
 mod cancel;
+mod cgroup;
 mod child;
 mod chroot;
 mod enter;
 mod mountpoint;
+mod network;
 mod probe;
 mod request;
 mod rootfs;
@@ -20,9 +22,10 @@ mod wire;
 
 pub use crate::sys::process::ExitStatus;
 pub use cancel::Cancel;
+pub use cgroup::{Cgroups, Exceeded, Leaf, LeafError, Resources, ResourcesError};
 pub use child::child_main;
 pub use enter::{Entered, enter};
 pub use probe::{IdMap, IsolationError, Probe, Rung, Wall, probe};
 pub use run::{RUN_ARGUMENT, Runner};
-pub use spec::{MountSpec, RunError, RunSpec};
+pub use spec::{Bounds, MountSpec, RunError, RunSpec};
 pub use subid::Mapping;

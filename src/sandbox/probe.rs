@@ -370,7 +370,7 @@ fn own_map(file: &str) -> Result<Vec<Mapping>, Wall> {
     Ok(subid::parse_map(&text).into_iter().map(|line| Mapping { outside: line.inside, ..line }).collect())
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(super) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH");
     let path = path.as_deref().unwrap_or(OsStr::new("/usr/bin:/bin"));
     std::env::split_paths(path)

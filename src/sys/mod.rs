@@ -2,6 +2,7 @@
 
 mod attributes;
 pub mod bytes;
+pub mod capability;
 mod directory;
 pub mod interrupt;
 pub mod mount;

@@ -2,12 +2,11 @@
 
 use super::processes::kill_descendants;
 use crate::sandbox::child::empty_stdin;
-use crate::sandbox::child::{
-    DOCKER_CAPABILITIES, Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage,
-};
+use crate::sandbox::child::{Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage};
 use crate::sandbox::mountpoint::{Kind, ensure};
 use crate::sandbox::seccomp;
 use crate::sandbox::wire::{Pool, Spec};
+use crate::sys::capability::Capabilities;
 use crate::sys::process::{self, Child, ExitStatus, Fork};
 use crate::sys::{Root, restrict};
 use rustix::fs::Mode;
@@ -66,13 +65,13 @@ fn enter(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
 fn confine(spec: &Spec) -> Result<(), Failed> {
     set_limits(spec)?;
     if !spec.is_insecure {
-        match restrict::limit_bounding_set(DOCKER_CAPABILITIES) {
+        match restrict::limit_bounding_set(spec.capabilities) {
             // Without CAP_SETPCAP what the container has is what its steps have.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
             result => result.map_err(stage("limit capabilities", ""))?,
         }
     }
-    install_profile(spec.is_insecure).map_err(stage("install the seccomp filter", ""))?;
+    install_profile(spec).map_err(stage("install the seccomp filter", ""))?;
     if let Some(supervision) = &spec.supervision {
         // Where another supervisor is on already, or on an old kernel, the step does with the files that stand for /proc.
         let _ = hand_calls_to_builder(supervision);
@@ -81,9 +80,12 @@ fn confine(spec: &Spec) -> Result<(), Failed> {
 }
 
 /// Installs Docker's profile; the price of any filter without CAP_SYS_ADMIN is that set-uid programs stay without effect.
-fn install_profile(is_insecure: bool) -> io::Result<()> {
+fn install_profile(spec: &Spec) -> io::Result<()> {
     let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
-    let program = if is_insecure { vec![everything] } else { seccomp::docker_profile() };
+    let program = match spec.is_insecure {
+        true => vec![everything],
+        false => seccomp::docker_profile(Capabilities(spec.capabilities)),
+    };
     match restrict::install_filter(&program) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
             rustix::thread::set_no_new_privs(true)?;
