@@ -9,7 +9,9 @@ use crate::event::{Stream, Task};
 use crate::plan::graph::{RunOp, Step};
 use crate::sandbox::{Bounds, Cgroups, Exceeded, ExitStatus, Resources, RunError, RunSpec};
 use crate::store::LogFile;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// The name that BuildKit gives the machine of a step.
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -35,7 +37,8 @@ pub fn run(
     let spec = RunSpec { bounds, ..spec(op, &workspace, &mut mounts) };
     let targets: Vec<PathBuf> = spec.mounts.iter().map(|mount| mount.target().to_owned()).collect();
     let status = session.runner()?.run(&spec, &mut |stream, bytes| output.take(stream, bytes), session.cancel());
-    let failure = output.failure;
+    let Output { failure, left, .. } = output;
+    let log = Log { path: log.path(), is_clipped: left == 0 };
     drop(mounts);
     if let Some(error) = failure {
         return Err(super::session::store_failure(error));
@@ -52,15 +55,14 @@ pub fn run(
 }
 
 fn spec<'a>(op: &'a RunOp, workspace: &'a Workspace, mounts: &mut Mounts) -> RunSpec<'a> {
-    let env = op.env.iter().chain(&op.unkeyed_env).chain(mounts.env());
-    let env = env.map(|(name, value)| (name.into(), value.into())).collect();
     RunSpec {
         root: workspace.root(),
         aside: Some(workspace.aside()),
         argv: op.argv.iter().map(Into::into).collect(),
-        env,
+        env: environment(op, mounts),
         cwd: (&op.cwd).into(),
         user: op.user.clone(),
+        additional_gids: mounts.additional_gids().to_vec(),
         mounts: mounts.take_specs(),
         network: op.network,
         hostname: op.hostname.clone().unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
@@ -71,6 +73,18 @@ fn spec<'a>(op: &'a RunOp, workspace: &'a Workspace, mounts: &mut Mounts) -> Run
         stdin: None,
         bounds: Bounds::default(),
     }
+}
+
+/// Returns the variables of a step, each once: what the C library does with two of one name differs.
+fn environment(op: &RunOp, mounts: &Mounts) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<(OsString, OsString)> = Vec::with_capacity(op.env.len());
+    for (name, value) in op.env.iter().chain(&op.unkeyed_env).chain(mounts.env()) {
+        match env.iter_mut().find(|(known, _)| known == name.as_str()) {
+            Some(known) => known.1 = value.into(),
+            None => env.push((name.into(), value.into())),
+        }
+    }
+    env
 }
 
 /// Takes what the command writes, up to a limit: to the log, and to the reporter as it comes.
@@ -111,6 +125,19 @@ fn size_text(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes} bytes"), |(shift, name)| format!("{} {name}", bytes >> shift))
 }
 
+/// Where the output of a step is, for a hint.
+struct Log<'a> {
+    path: &'a Path,
+    is_clipped: bool,
+}
+
+impl fmt::Display for Log<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_clipped { "output up to its limit" } else { "whole output" };
+        write!(f, "the {what} is in `{}`", self.path.display())
+    }
+}
+
 /// Says which limit a step ran into.
 fn told(exceeded: Exceeded, resources: &Resources) -> Option<String> {
     if exceeded.memory_kills > 0 {
@@ -121,12 +148,12 @@ fn told(exceeded: Exceeded, resources: &Resources) -> Option<String> {
     Some(format!("processes could not be started: it may have {limit} at once (`--pids-limit`)"))
 }
 
-fn timed_out(op: &RunOp, error: &RunError, log: &LogFile) -> Diagnostic {
+fn timed_out(op: &RunOp, error: &RunError, log: &Log<'_>) -> Diagnostic {
     Diagnostic::error(Exit::Step, format!("process {:?} was killed: {error} (`--step-timeout`)", op.argv.join(" ")))
-        .hint(format!("the whole output is in `{}`", log.path().display()))
+        .hint(log.to_string())
 }
 
-fn failed(op: &RunOp, status: &ExitStatus, log: &LogFile, limit: Option<String>) -> Diagnostic {
+fn failed(op: &RunOp, status: &ExitStatus, log: &Log<'_>, limit: Option<String>) -> Diagnostic {
     let command = op.argv.join(" ");
     let mut diagnostic = Diagnostic::error(
         Exit::Step,
@@ -135,7 +162,7 @@ fn failed(op: &RunOp, status: &ExitStatus, log: &LogFile, limit: Option<String>)
     if let Some(meaning) = limit.or_else(|| meaning(status)) {
         diagnostic = diagnostic.label(meaning);
     }
-    diagnostic.hint(format!("the whole output is in `{}`", log.path().display()))
+    diagnostic.hint(log.to_string())
 }
 
 /// Says what an exit code usually means.

@@ -49,7 +49,6 @@ pub(super) struct Connector {
 #[derive(Debug)]
 pub(super) struct Connection {
     child: Child,
-    _namespace: Namespace,
 }
 
 impl Drop for Connection {
@@ -86,7 +85,7 @@ impl Connector {
         let namespace = Namespace::new(pid).map_err(&failed)?;
         let messages = memfd_create(c"messages", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
         let child = self.start(&namespace.path(), &messages).map_err(&failed)?;
-        let connection = Connection { child, _namespace: namespace };
+        let connection = Connection { child };
         let deadline = Instant::now() + READY_TIMEOUT;
         while !has_route(pid) {
             let mut fds = [PollFd::new(&connection.child, PollFlags::IN), PollFd::new(cancel, PollFlags::IN)];
@@ -101,6 +100,8 @@ impl Connector {
                 return Err(self.failure(messages));
             }
         }
+        // The program has it open; the name would outlive a builder that is killed.
+        drop(namespace);
         File::from(gate).write_all(b"x").map_err(&failed)?;
         Ok(connection)
     }
@@ -119,6 +120,7 @@ impl Connector {
                 b"--runas",
                 b"0",
                 b"--config-net",
+                b"--no-netns-quit",
                 b"--no-map-gw",
                 b"-t",
                 b"none",

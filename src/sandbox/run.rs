@@ -7,6 +7,7 @@
 use super::cancel::Cancel;
 use super::cgroup::Leaf;
 use super::chroot::{Covers, kill_descendants, pid_of};
+use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::network::Connector;
 use super::probe::Rung;
@@ -79,7 +80,8 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let user = user::resolve(spec.root, &spec.user)?;
+        let mut user = user::resolve(spec.root, &spec.user)?;
+        user.groups.extend(&spec.additional_gids);
         let mut stubs = Stubs::default();
         let prepared = prepare_root(spec, &mut stubs);
         let result = prepared.and_then(|()| match &spec.aside {
@@ -195,7 +197,8 @@ impl Runner {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
             Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
-            Rung::Root | Rung::Rootless | Rung::None => return Ok(None),
+            Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
+            Rung::Root | Rung::None => return Ok(None),
         };
         Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
     }
@@ -317,7 +320,7 @@ fn mount_kind(mount: &MountSpec) -> io::Result<Kind> {
             kind_of(&view.open_at(source, OFlags::PATH, rustix::fs::Mode::empty())?)
         }
         MountSpec::Tmpfs { .. } => Ok(Kind::Directory),
-        MountSpec::File { .. } => Ok(Kind::File),
+        MountSpec::File { .. } | MountSpec::Device { .. } => Ok(Kind::File),
     }
 }
 

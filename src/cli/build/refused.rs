@@ -42,7 +42,7 @@ const REFUSED: &[Refused] = &[
         name: "debug",
         short: Some('D'),
         is_switch: true,
-        why: "cooper has no debug log; the store keeps the full output of every RUN",
+        why: "cooper has no debug log; the store keeps the output of every RUN",
         instead: Some("use `--explain` to learn why a step missed the cache"),
     },
     switch("squash", NOT_YET, Some("copy the result into a stage `FROM scratch`")),
