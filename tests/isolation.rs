@@ -268,6 +268,7 @@ fn run_as(user: &str, runner: &Runner, entered: &Entered, directory: &Path, argv
         ulimits: Vec::new(),
         is_insecure: false,
         stdin: None,
+        bounds: cooper::sandbox::Bounds::default(),
     };
     let mut output = Vec::new();
     let status = runner.run(&spec, &mut |_, bytes| output.extend_from_slice(bytes), &Cancel::new().unwrap()).unwrap();

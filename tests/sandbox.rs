@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cooper::plan::graph::Network;
-use cooper::sandbox::{Cancel, ExitStatus, MountSpec, RunError, RunSpec, Runner};
+use cooper::sandbox::{Bounds, Cancel, ExitStatus, MountSpec, RunError, RunSpec, Runner};
 use cooper::snapshot;
 use cooper::sys::Root;
 use cooper::sys::mount::open_path;
@@ -79,6 +79,7 @@ impl Bench {
             ulimits: Vec::new(),
             is_insecure: false,
             stdin: None,
+            bounds: Bounds::default(),
         };
         change(&mut spec);
         let runner = Runner::with_executable(Path::new(env!("CARGO_BIN_EXE_cooper"))).unwrap();
@@ -445,4 +446,14 @@ fn the_programs_file_cannot_be_reached_or_changed() {
     bench.output("for p in /proc/[0-9]*; do (echo x > $p/exe) 2>/dev/null; done; true");
     let after = fs::metadata(program).unwrap();
     assert_eq!((before.len(), before.mtime(), before.ino()), (after.len(), after.mtime(), after.ino()));
+}
+
+#[test]
+fn a_step_that_does_not_end_in_time_is_killed() {
+    let Some(bench) = Bench::new() else { return };
+    let started = std::time::Instant::now();
+    let timeout = std::time::Duration::from_millis(300);
+    let error = bench.run("sleep 30 & sleep 30", |spec| spec.bounds.timeout = Some(timeout)).unwrap_err();
+    assert_eq!(error.to_string(), "the step did not end within 300ms");
+    assert!(started.elapsed() >= timeout && started.elapsed().as_secs() < 5);
 }

@@ -232,6 +232,7 @@ fn options(request: &BuildRequest, platform: Platform) -> Options {
         extra_hosts: request.add_hosts.clone(),
         shm_size_bytes: request.shm_size_bytes,
         ulimits: request.ulimits.clone(),
+        capabilities: request.capabilities,
         is_platform_given: !request.platforms.is_empty(),
         all_stages: false,
     }

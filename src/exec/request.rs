@@ -4,8 +4,11 @@ use crate::image::{Digest, Platform};
 use crate::layer::Compression;
 use crate::plan::NamedContext;
 use crate::plan::graph::Network;
+use crate::sandbox::Resources;
+use crate::sys::capability::Capabilities;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A build as asked for.
 #[derive(Debug, Clone)]
@@ -42,6 +45,14 @@ pub struct BuildRequest {
     pub shm_size_bytes: Option<u64>,
     /// `--ulimit`: name, soft, hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// `--memory`, `--cpus`, `--pids-limit` and their like.
+    pub resources: Resources,
+    /// Docker's capabilities with `--cap-add` and `--cap-drop`.
+    pub capabilities: Capabilities,
+    /// `--step-timeout`.
+    pub step_timeout: Option<Duration>,
+    /// `--step-log-limit`; `None` for no limit.
+    pub step_log_limit_bytes: Option<u64>,
     /// `--no-cache`.
     pub no_cache: bool,
     /// `--no-cache-filter`.

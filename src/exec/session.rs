@@ -6,11 +6,12 @@ use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::registry::Client;
 use crate::sandbox::cdi::{Devices, SPEC_DIRECTORIES};
-use crate::sandbox::{Cancel, Entered, Rung, Runner};
+use crate::sandbox::{Cancel, Cgroups, Entered, Resources, Rung, Runner, Wall};
 use crate::snapshot::overlay_works;
 use crate::store::{Store, StoreError};
+use crate::sys::capability::Capabilities;
 use crate::sys::overlay::OverlayForm;
-use crate::sys::owner;
+use crate::sys::{owner, restrict};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -28,6 +29,8 @@ pub struct Session {
     cancel: Cancel,
     client: OnceLock<Client>,
     runner: OnceLock<Runner>,
+    cgroups: OnceLock<Option<Cgroups>>,
+    has_looked_at_capabilities: OnceLock<()>,
     devices: OnceLock<Devices>,
     /// Names this build among the logs.
     build_id: String,
@@ -48,6 +51,8 @@ impl Session {
             cancel,
             client: OnceLock::new(),
             runner: OnceLock::new(),
+            cgroups: OnceLock::new(),
+            has_looked_at_capabilities: OnceLock::new(),
             devices: OnceLock::new(),
             build_id,
         }
@@ -152,6 +157,39 @@ impl Session {
             .map_err(|error| Diagnostic::from_error(Exit::Isolation, &error))?;
         Ok(self.runner.get_or_init(|| runner))
     }
+
+    /// Tells once which capabilities were asked for by name and cannot be had, as in a container that lacks them.
+    pub fn look_at_capabilities(&self, wanted: Capabilities) {
+        self.has_looked_at_capabilities.get_or_init(|| {
+            let missing = Capabilities(wanted.0 & !Capabilities::DOCKER.0 & !restrict::bounding_set());
+            if missing != Capabilities::NONE && !wanted.is_all_but_some() {
+                let warning =
+                    format!("`--cap-add` has no effect for {missing}: this container does not have it itself");
+                self.reporter.warn(Diagnostic::warning(warning));
+            }
+        });
+    }
+
+    /// Returns where the control groups of steps are made; `None` if nothing is limited, or cannot be, which is told once.
+    pub fn cgroups(&self, resources: &Resources) -> Option<&Cgroups> {
+        let find = || {
+            if resources.is_empty() {
+                return None;
+            }
+            let found = Cgroups::new(resources);
+            // As docker does where it cannot limit: a build that is not limited is wanted more often than none.
+            found.map_err(|wall| self.reporter.warn(not_limited(resources, &wall))).ok()
+        };
+        self.cgroups.get_or_init(find).as_ref()
+    }
+}
+
+/// Says which limits are not in force, and why.
+fn not_limited(resources: &Resources, wall: &Wall) -> Diagnostic {
+    let flags: Vec<String> = resources.flags().iter().map(|flag| format!("`{flag}`")).collect();
+    let verb = if flags.len() == 1 { "has" } else { "have" };
+    let warning = format!("{} {verb} no effect: {}", flags.join(", "), wall.what);
+    Diagnostic::warning(if wall.mend.is_empty() { warning } else { format!("{warning} ({})", wall.mend) })
 }
 
 /// Turns a failure of the store into what the user is told.

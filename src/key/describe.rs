@@ -6,6 +6,7 @@
 
 use super::{CacheKey, Manifest};
 use crate::plan::graph::{CopyOp, CopySource, ImageOp, Network, Op, RunMount, RunOp, Step, WorkdirOp};
+use crate::sys::capability::Capabilities;
 
 /// What was found out about the inputs of a step.
 #[derive(Debug, Clone, Default)]
@@ -73,9 +74,14 @@ fn describe_run(run: &RunOp, out: &mut impl Manifest) {
         Network::Default => "default",
         Network::None => "none",
         Network::Host => "host",
+        Network::Private => "private",
     };
     text(out, "network", network);
     flag(out, "insecure", run.insecure);
+    // Left out where it is usual: records of the time before the flags stay valid.
+    if run.capabilities != Capabilities::DOCKER {
+        text(out, "capabilities", &run.capabilities.to_string());
+    }
     run.devices.iter().for_each(|device| text(out, "device", device));
     number(out, "shm size", run.shm_size_bytes);
     for (name, soft, hard) in &run.ulimits {

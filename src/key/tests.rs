@@ -87,6 +87,7 @@ fn run() -> RunOp {
         devices: vec![],
         shm_size_bytes: None,
         ulimits: vec![("nofile".into(), 1, 2)],
+        capabilities: crate::sys::capability::Capabilities::DOCKER,
         extra_hosts: vec![("h".into(), "1.1.1.1".into())],
         hostname: None,
     }
@@ -191,6 +192,7 @@ fn every_field_of_run_is_in_the_key() {
         ("devices", |run| run.devices.push("d".into())),
         ("shm size", |run| run.shm_size_bytes = Some(1)),
         ("ulimits", |run| run.ulimits[0].2 = 3),
+        ("capabilities", |run| run.capabilities.0 |= 1 << 12),
         ("extra hosts", |run| run.extra_hosts[0].1 = "2.2.2.2".into()),
         ("hostname", |run| run.hostname = Some("h".into())),
         // From here on: what must not be in the key.

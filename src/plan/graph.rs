@@ -3,6 +3,7 @@
 use crate::diag::Place;
 use crate::dockerfile::ast::Sharing;
 use crate::image::{Descriptor, Digest, History, ImageConfig, Platform};
+use crate::sys::capability::Capabilities;
 use std::sync::Arc;
 
 /// Index of a step in [`Graph::steps`].
@@ -145,6 +146,8 @@ pub struct RunOp {
     pub shm_size_bytes: Option<u64>,
     /// `--ulimit`, name, soft and hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// Capabilities; with `insecure` it has all.
+    pub capabilities: Capabilities,
     /// `--add-host`, name and address.
     pub extra_hosts: Vec<(String, String)>,
     /// Host name (BUILDKIT_SANDBOX_HOSTNAME or the default).
@@ -170,6 +173,8 @@ pub enum Network {
     None,
     /// The machine's, asked for by name.
     Host,
+    /// One of its own that reaches what the machine reaches; only the command line can ask for it.
+    Private,
 }
 
 /// A mount of a RUN; targets are absolute.

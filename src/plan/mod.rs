@@ -44,6 +44,7 @@ use crate::diag::Diagnostic;
 use crate::dockerfile::ast::Dockerfile;
 use crate::dockerfile::lint::Checks;
 use crate::image::Platform;
+use crate::sys::capability::Capabilities;
 use graph::ImageFacts;
 use outline::Outline;
 use std::collections::BTreeMap;
@@ -81,6 +82,8 @@ pub struct Options {
     pub shm_size_bytes: Option<u64>,
     /// `--ulimit`: name, soft, hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// Capabilities of RUN.
+    pub capabilities: Capabilities,
     /// Plans every stage, not only what the target needs: for lint rules.
     pub all_stages: bool,
 }

@@ -56,6 +56,7 @@ impl Planner<'_> {
             devices: self.devices(run, command)?,
             shm_size_bytes: self.options.shm_size_bytes,
             ulimits: self.options.ulimits.clone(),
+            capabilities: self.options.capabilities,
             extra_hosts: self.options.extra_hosts.clone(),
             hostname: BuilderArgs::of(&self.build_args).hostname,
         };

@@ -6,9 +6,11 @@
 
 use super::chroot;
 use super::mountpoint::{Kind, ensure, is_proc};
+use super::network;
 use super::rootfs::{self, Staging};
 use super::seccomp;
 use super::wire::{self, Failure, Pool, Spec};
+use crate::sys::capability::Capabilities;
 use crate::sys::{Root, mount, notify, owner, process, restrict};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{CString, OsStr};
@@ -16,9 +18,6 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// Docker's default capabilities.
-pub(super) const DOCKER_CAPABILITIES: u64 = 0xa804_25fb;
 
 /// Name of the stage whose failure is the command's own.
 pub(super) const STAGE_EXEC: &str = "execute the command";
@@ -83,11 +82,18 @@ fn report(failure: OwnedFd, failed: Failed) {
 fn run(spec: &Spec, pool: &Pool) -> Result<std::convert::Infallible, Failed> {
     rustix::process::umask(Mode::empty());
     restrict::new_session_keyring();
+    if spec.has_own_cgroup {
+        process::unshare(libc::CLONE_NEWCGROUP).map_err(stage("make a namespace of control groups", ""))?;
+    }
     mount::make_all_private().map_err(stage("make mounts private", ""))?;
     let hostname = pool.get(spec.hostname);
     rustix::system::sethostname(hostname).map_err(|e| stage("set the host name", "")(e.into()))?;
     if spec.has_own_network {
         restrict::loopback_up().map_err(stage("bring up the loopback interface", ""))?;
+    }
+    if let Some(gate) = spec.network_gate {
+        let gate = process::take_descriptor(gate).and_then(network::wait_at);
+        gate.map_err(stage("wait for the network", ""))?;
     }
     if spec.supervision.as_ref().is_some_and(|supervision| supervision.plays_user) {
         owner::keep_aside();
@@ -140,8 +146,9 @@ pub(super) fn empty_stdin(spec: &Spec) -> Result<(), Failed> {
 fn confine(spec: &Spec) -> Result<(), Failed> {
     set_limits(spec)?;
     if !spec.is_insecure {
-        restrict::limit_bounding_set(DOCKER_CAPABILITIES).map_err(stage("limit capabilities", ""))?;
-        restrict::install_filter(&seccomp::docker_profile()).map_err(stage("install the seccomp filter", ""))?;
+        restrict::limit_bounding_set(spec.capabilities).map_err(stage("limit capabilities", ""))?;
+        restrict::install_filter(&seccomp::docker_profile(Capabilities(spec.capabilities)))
+            .map_err(stage("install the seccomp filter", ""))?;
     }
     if let Some(supervision) = &spec.supervision {
         hand_calls_to_builder(supervision).map_err(stage("install the filter of the supervisor", ""))?;
@@ -158,9 +165,9 @@ pub(super) fn set_limits(spec: &Spec) -> Result<(), Failed> {
     restrict::close_on_exec_from_3().map_err(stage("close descriptors", ""))
 }
 
-/// Becomes the user, with the capabilities that Docker gives as far as they are there.
+/// Becomes the user, with the capabilities of the step as far as they are there.
 pub(super) fn confine_ids(spec: &Spec) -> Result<(), Failed> {
-    let capabilities = if spec.is_insecure { u64::MAX } else { DOCKER_CAPABILITIES };
+    let capabilities = if spec.is_insecure { u64::MAX } else { spec.capabilities };
     if !spec.supervision.as_ref().is_some_and(|supervision| supervision.plays_user) {
         restrict::become_user(spec.uid, spec.gid, &spec.groups)
             .map_err(stage("become the user", format!("{}:{}", spec.uid, spec.gid)))?;

@@ -2,11 +2,13 @@
 
 mod cancel;
 pub mod cdi;
+mod cgroup;
 mod child;
 mod chroot;
 mod devices;
 mod enter;
 mod mountpoint;
+mod network;
 mod probe;
 mod request;
 mod rootfs;
@@ -24,10 +26,11 @@ mod wire;
 
 pub use crate::sys::process::ExitStatus;
 pub use cancel::Cancel;
+pub use cgroup::{Cgroups, Exceeded, Leaf, LeafError, Resources, ResourcesError};
 pub use child::child_main;
 pub use enter::{Entered, enter, in_rung};
 pub use probe::{IdMap, IsolationError, Probe, Rung, Wall, find_program, probe, reason};
 pub use run::{RUN_ARGUMENT, Runner};
-pub use spec::{MountSpec, RunError, RunSpec};
+pub use spec::{Bounds, MountSpec, RunError, RunSpec};
 pub use subid::Mapping;
 pub use survey::{Finding, survey};

@@ -1,5 +1,6 @@
 //! A step's specification made ready for its process: strings pooled, mounts cloned, limits numbered.
 
+use super::network::{Connector, with_nameserver};
 use super::run::io_error;
 use super::spec::{MountSpec, RunError, RunSpec};
 use super::user::User;
@@ -35,6 +36,7 @@ impl Request {
         failure: RawFd,
         supervision: Option<wire::Supervision>,
         is_chroot: bool,
+        network: Option<(&Connector, RawFd)>,
     ) -> Result<Request, RunError> {
         let socket = supervision.as_ref().map(|supervision| supervision.socket);
         let mut pool = Pool::default();
@@ -47,7 +49,13 @@ impl Request {
             let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
             let own = spec.mounts.iter().map(|mount| mount_of(mount, user, &mut pool, &mut mounts));
             let own = own.collect::<Result<Vec<_>, _>>()?;
-            (root, network_mounts(spec, &mut pool)?.into_iter().chain(own).collect())
+            (
+                root,
+                network_mounts(spec, network.map(|(connector, _)| connector), &mut pool)?
+                    .into_iter()
+                    .chain(own)
+                    .collect(),
+            )
         };
         let wire = wire::Spec {
             root: root.as_raw_fd(),
@@ -59,11 +67,14 @@ impl Request {
             gid: user.gid,
             groups: user.groups.clone(),
             mounts: list,
-            has_own_network: spec.network == Network::None,
+            has_own_network: matches!(spec.network, Network::None | Network::Private),
+            network_gate: network.map(|(_, gate)| gate),
             hostname: pool.put(spec.hostname.as_bytes()),
             shm_size_bytes: shm_size(spec),
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
+            capabilities: spec.bounds.capabilities.0,
+            has_own_cgroup: spec.bounds.cgroup.is_some() && !is_chroot,
             has_stdin: spec.stdin.is_some(),
             supervision,
             failure,
@@ -73,6 +84,7 @@ impl Request {
         let mut keep: Vec<RawFd> = mounts.iter().map(AsRawFd::as_raw_fd).collect();
         keep.extend([sealed.as_raw_fd(), failure]);
         keep.extend(socket);
+        keep.extend(network.map(|(_, gate)| gate));
         Ok(Request { sealed, keep, _mounts: mounts })
     }
 }
@@ -133,14 +145,21 @@ fn mount_of(mount: &MountSpec, user: &User, pool: &mut Pool, held: &mut Vec<Owne
 
 /// Returns `/etc/resolv.conf` and `/etc/hosts`.
 ///
-/// A step uses the machine's network or none, so a resolver at 127.0.0.53 is as reachable as from the builder.
-pub(super) fn network_files(spec: &RunSpec<'_>) -> Result<[(&'static str, Vec<u8>); 2], RunError> {
+/// With the machine's network, or none, a resolver at 127.0.0.53 is as reachable as from the builder; in a network of
+/// its own a step asks who connects that.
+pub(super) fn network_files(
+    spec: &RunSpec<'_>,
+    connector: Option<&Connector>,
+) -> Result<[(&'static str, Vec<u8>); 2], RunError> {
     const RESOLV_CONF_LIMIT_BYTES: u64 = 1 << 20;
     let mut resolv_conf = Vec::new();
     if let Ok(file) = std::fs::File::open("/etc/resolv.conf") {
         file.take(RESOLV_CONF_LIMIT_BYTES)
             .read_to_end(&mut resolv_conf)
             .map_err(io_error("read `/etc/resolv.conf`"))?;
+    }
+    if let Some(connector) = connector {
+        resolv_conf = with_nameserver(&resolv_conf, connector.nameserver());
     }
     let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", spec.hostname);
     for (name, address) in &spec.extra_hosts {
@@ -152,8 +171,12 @@ pub(super) fn network_files(spec: &RunSpec<'_>) -> Result<[(&'static str, Vec<u8
     Ok([("/etc/resolv.conf", resolv_conf), ("/etc/hosts", hosts.into_bytes())])
 }
 
-fn network_mounts(spec: &RunSpec<'_>, pool: &mut Pool) -> Result<[wire::Mount; 2], RunError> {
-    Ok(network_files(spec)?.map(|(path, content)| wire::Mount::File {
+fn network_mounts(
+    spec: &RunSpec<'_>,
+    connector: Option<&Connector>,
+    pool: &mut Pool,
+) -> Result<[wire::Mount; 2], RunError> {
+    Ok(network_files(spec, connector)?.map(|(path, content)| wire::Mount::File {
         target: pool.put(path.as_bytes()),
         content: pool.put(&content),
         mode: 0o644,

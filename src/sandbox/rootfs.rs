@@ -182,6 +182,9 @@ fn create(directory: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedF
 pub(super) fn kernel_mounts(root: &Root, spec: &Spec) -> Result<(), Failed> {
     let proc = mount_proc(root).map_err(stage("mount", "/proc"))?;
     let sys = mount_sys(root).map_err(stage("mount", "/sys"))?;
+    if spec.has_own_cgroup {
+        mount_cgroup(sys.as_fd()).map_err(stage("mount", "/sys/fs/cgroup"))?;
+    }
     mount_dev(root, spec.shm_size_bytes).map_err(stage("mount", "/dev"))?;
     if spec.is_insecure {
         return Ok(());
@@ -231,6 +234,19 @@ fn mount_sys(root: &Root) -> io::Result<OwnedFd> {
     };
     attach_at(root, "/sys", &mount)?;
     Ok(mount)
+}
+
+/// Shows a step its own control group: runtimes (Java, Go) size their heaps and pools by its limits.
+fn mount_cgroup(sys: BorrowedFd<'_>) -> io::Result<()> {
+    // Where /sys is the builder's own, it has the builder's view of all groups there, which this one covers.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(sys, "fs", flags, Mode::empty())?;
+    let place = rustix::fs::openat(&directory, "cgroup", flags, Mode::empty())?;
+    match new_mount("cgroup2", &[], NOTHING_SPECIAL | Attributes::MOUNT_ATTR_RDONLY) {
+        // In a container whose own view of it is partly covered.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        mount => attach(mount?.as_fd(), place.as_fd()),
+    }
 }
 
 fn mount_dev(root: &Root, shm_size_bytes: u64) -> io::Result<()> {

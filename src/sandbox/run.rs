@@ -5,9 +5,11 @@
 //! so no step can reach the file on disk through `/proc/self/exe` (runc CVE-2019-5736).
 
 use super::cancel::Cancel;
+use super::cgroup::Leaf;
 use super::chroot::{Covers, kill_descendants, pid_of};
 use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
+use super::network::Connector;
 use super::probe::Rung;
 use super::request::{Request, network_files, shm_size};
 use super::seccomp::succeed_program;
@@ -22,7 +24,8 @@ use crate::event::Stream;
 use crate::plan::graph::Network;
 use crate::sys::Root;
 use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, sealed_program, spawn};
-use rustix::event::{PollFd, PollFlags, poll};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::ffi::{CString, OsString};
@@ -31,6 +34,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The argument that makes the program a step's process; the binary must hand it to [`super::child_main`].
 pub const RUN_ARGUMENT: &str = "__run";
@@ -104,8 +108,11 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
+        if spec.network == Network::Private {
+            return Err(RunError::NeedsNamespaces("a network of its own"));
+        }
         let mut covers = Covers::new(spec.root, aside)?;
-        let put = covers.put(&network_files(spec)?, &spec.mounts, shm_size(spec));
+        let put = covers.put(&network_files(spec, None)?, &spec.mounts, shm_size(spec));
         let result = put.and_then(|()| self.run_prepared(spec, user, output, cancel));
         let removed = covers.remove();
         let status = result?;
@@ -132,9 +139,22 @@ impl Runner {
             socket: theirs.as_raw_fd(),
             plays_user,
         });
-        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, is_chroot)?;
+        let connector = (spec.network == Network::Private).then(Connector::find).transpose()?;
+        let gate = connector.as_ref().map(|_| pipe_with(PipeFlags::CLOEXEC)).transpose();
+        let (waiting, gate) = gate.map_err(|error| io_error("make pipes")(error.into()))?.unzip();
+        let network = connector.as_ref().zip(waiting.as_ref().map(AsRawFd::as_raw_fd));
+        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, is_chroot, network)?;
         let child = self.start(spec, &pipes, &request)?;
-        drop((request, theirs));
+        drop((request, theirs, waiting));
+        // It ends with the step, or at a failure here.
+        let _connection = match connector.zip(gate).map(|(connector, gate)| connector.connect(&child, gate, cancel)) {
+            Some(Err(error)) => {
+                child.kill();
+                child.wait().map_err(io_error("wait for the step"))?;
+                return Err(error);
+            }
+            connection => connection,
+        };
         let mut readers = pipes.into_readers();
         let socket = ours.map(OwnedFd::from);
         let (pumped, status, served) = std::thread::scope(|scope| {
@@ -142,7 +162,7 @@ impl Runner {
                 .as_mut()
                 .zip(socket.as_ref())
                 .map(|(supervisor, socket)| scope.spawn(move || supervisor.serve(socket)));
-            let pumped = pump(&child, &mut readers, output, cancel);
+            let pumped = pump(&child, &mut readers, output, cancel, spec.bounds.timeout);
             if pumped.is_err() {
                 self.end(&child);
                 child.kill();
@@ -190,9 +210,12 @@ impl Runner {
         if self.rung == Rung::Chroot {
             return 0;
         }
-        let all =
-            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
-        if spec.network == Network::None { all | libc::CLONE_NEWNET } else { all }
+        let mut all = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        // The namespace begins at the group that a process is in: with a group of its own, the step makes it there.
+        if spec.bounds.cgroup.is_none() {
+            all |= libc::CLONE_NEWCGROUP;
+        }
+        if matches!(spec.network, Network::None | Network::Private) { all | libc::CLONE_NEWNET } else { all }
     }
 
     fn start(&self, spec: &RunSpec<'_>, pipes: &Pipes, request: &Request) -> Result<Child, RunError> {
@@ -207,6 +230,7 @@ impl Runner {
             executable: self.executable.as_fd(),
             argv: &argv,
             namespaces: self.namespaces(spec),
+            cgroup: spec.bounds.cgroup.map(Leaf::processes),
             stdio: [stdin.as_fd(), pipes.stdout.1.as_fd(), pipes.stderr.1.as_fd()],
             keep: &request.keep,
         })
@@ -357,13 +381,20 @@ fn pump(
     readers: &mut Readers,
     output: &mut dyn FnMut(Stream, &[u8]),
     cancel: &Cancel,
+    timeout: Option<Duration>,
 ) -> Result<(), RunError> {
     let mut buffer = vec![0; CHUNK_BYTES];
+    let started = Instant::now();
     loop {
+        let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+        if let (Some(Duration::ZERO), Some(timeout)) = (left, timeout) {
+            return Err(RunError::Timeout(timeout));
+        }
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
         let ready = {
             let mut fds = vec![PollFd::new(cancel, PollFlags::IN), PollFd::new(child, PollFlags::IN)];
             fds.extend(readers.output.iter().flatten().map(|reader| PollFd::new(reader, PollFlags::IN)));
-            match poll(&mut fds, None) {
+            match poll(&mut fds, left.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io_error("wait for output")(error.into())),
             }

@@ -1,13 +1,16 @@
 //! What one RUN step is: its root, its command, its mounts, its limits.
 
+use super::cgroup::Leaf;
 use super::user::UserError;
 use crate::plan::graph::Network;
 use crate::store::Away;
 use crate::sys::Root;
+use crate::sys::capability::Capabilities;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One command to run in a root file system.
 #[derive(Debug)]
@@ -42,6 +45,25 @@ pub struct RunSpec<'a> {
     pub is_insecure: bool,
     /// Standard input; empty where not given.
     pub stdin: Option<Vec<u8>>,
+    /// What else it may do and use.
+    pub bounds: Bounds<'a>,
+}
+
+/// What a step may do and use, besides its resource limits; the default is Docker's.
+#[derive(Debug, Clone)]
+pub struct Bounds<'a> {
+    /// Capabilities of root in the step; another user has none.
+    pub capabilities: Capabilities,
+    /// The control group that it runs in, instead of the builder's.
+    pub cgroup: Option<&'a Leaf>,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Bounds<'_> {
+    fn default() -> Self {
+        Bounds { capabilities: Capabilities::DOCKER, cgroup: None, timeout: None }
+    }
 }
 
 /// One mount of a step; targets are absolute paths, resolved inside the root.
@@ -174,7 +196,33 @@ pub enum RunError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Something that a step asks for needs a namespace or a mount.
+    #[error("{0} is not possible with isolation `chroot`")]
+    NeedsNamespaces(&'static str),
+    /// It cannot have a network of its own.
+    #[error("a network of its own (`--network=private`): {what}")]
+    Network {
+        /// What is in the way.
+        what: String,
+        /// An action.
+        mend: String,
+    },
+    /// It ran longer than it may.
+    #[error("the step did not end within {}", duration_text(*.0))]
+    Timeout(Duration),
     /// The build was interrupted.
     #[error("canceled")]
     Canceled,
+}
+
+/// Returns a duration in the units of the flags that set one.
+fn duration_text(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds, duration.subsec_millis()) {
+        (0, milliseconds) => format!("{milliseconds}ms"),
+        (_, 1..) => format!("{}s", duration.as_secs_f64()),
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
 }

@@ -31,11 +31,17 @@ pub(super) struct Spec {
     pub groups: Vec<u32>,
     pub mounts: Vec<Mount>,
     pub has_own_network: bool,
+    /// Where the process waits until its network is connected.
+    pub network_gate: Option<RawFd>,
     pub hostname: Bytes,
     pub shm_size_bytes: u64,
     /// Resource number, soft and hard limit.
     pub limits: Vec<(u32, u64, u64)>,
     pub is_insecure: bool,
+    /// Bit N is the capability N.
+    pub capabilities: u64,
+    /// Whether it runs in a control group of its own, which is the top of what it sees.
+    pub has_own_cgroup: bool,
     pub has_stdin: bool,
     /// What the builder answers system calls for, if it does.
     pub supervision: Option<Supervision>,

@@ -3,6 +3,7 @@
 pub mod attempt;
 mod attributes;
 pub mod bytes;
+pub mod capability;
 mod directory;
 pub mod interrupt;
 pub mod mount;

@@ -43,6 +43,8 @@ pub struct Command<'a> {
     pub argv: &'a [CString],
     /// `CLONE_NEW*` flags.
     pub namespaces: c_int,
+    /// The `cgroup.procs` of the control group that it enters before it executes.
+    pub cgroup: Option<BorrowedFd<'a>>,
     /// Standard input, output and error.
     pub stdio: [BorrowedFd<'a>; 3],
     /// Further descriptors that it keeps, under their own numbers; it gets no others.
@@ -91,6 +93,8 @@ struct Start {
     executable: RawFd,
     argv: *const *const c_char,
     envp: *const *const c_char,
+    /// Negative for none.
+    cgroup: RawFd,
     stdio: [RawFd; 3],
     keep: *const RawFd,
     keep_len: usize,
@@ -106,6 +110,7 @@ pub fn spawn(command: &Command<'_>) -> io::Result<Child> {
         executable: command.executable.as_raw_fd(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
+        cgroup: command.cgroup.map_or(-1, |cgroup| cgroup.as_raw_fd()),
         stdio: [command.stdio[0].as_raw_fd(), command.stdio[1].as_raw_fd(), command.stdio[2].as_raw_fd()],
         keep: command.keep.as_ptr(),
         keep_len: command.keep.len(),
@@ -127,6 +132,13 @@ extern "C" fn exec_start(argument: *mut c_void) -> c_int {
         let start = &mut *argument.cast::<Start>();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setsid();
+        // Ours is ignored, which outlives exec; that a program dies by it is what programs expect.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // By itself rather than by the parent: that a process is in its group before it runs needs no waiting.
+        if start.cgroup >= 0 && libc::write(start.cgroup, c"0".as_ptr().cast(), 1) < 0 {
+            start.errno = *libc::__errno_location();
+            return 127;
+        }
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         for i in 0..start.keep_len {
             libc::fcntl(*start.keep.add(i), libc::F_SETFD, 0);

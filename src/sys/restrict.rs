@@ -29,6 +29,13 @@ pub fn install_filter(program: &[Instruction]) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) })
 }
 
+/// Returns the bounding set of this process; bit N is the capability N.
+pub fn bounding_set() -> u64 {
+    // SAFETY: prctl with integers only; numbers that the kernel does not know give an error.
+    let has = |number: &u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(*number), 0, 0, 0) } == 1;
+    (0..64).filter(has).fold(0, |set, number| set | 1 << number)
+}
+
 /// Removes from the bounding set every capability that is not in `keep`.
 pub fn limit_bounding_set(keep: u64) -> io::Result<()> {
     for capability in 0..64_u32 {

@@ -13,6 +13,7 @@ mod downloads;
 mod entries;
 mod layers;
 mod layout;
+mod limits;
 mod outputs;
 mod registries;
 mod repositories;

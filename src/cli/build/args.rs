@@ -2,6 +2,7 @@
 
 use super::annotation::parse_annotations;
 use super::call::{Call, Question, parse_call};
+use super::limits::LimitArgs;
 use super::output::parse_output;
 use super::run::{parse_add_host, parse_entitlement, parse_network, parse_ulimit};
 use super::source::{parse_build_arg, parse_build_context, parse_label, parse_secret, parse_ssh};
@@ -61,7 +62,7 @@ pub struct BuildArgs {
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub platforms: Vec<String>,
 
-    /// Network of RUNs that do not say: `default`, `none`, `host`
+    /// Network of RUNs that do not say: `default` (the machine's), `none`, `host`, `private` (by pasta or slirp4netns)
     #[arg(long, value_name = "NETWORK", default_value = "default", value_parser = parse_network)]
     pub network: Network,
 
@@ -76,6 +77,10 @@ pub struct BuildArgs {
     /// Resource limit of RUN, `-1` is unlimited (several)
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
     pub ulimits: Vec<(String, u64, u64)>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: LimitArgs,
 
     /// Grants an entitlement: `network.host`, `security.insecure`, `device[=NAME[,alias=NAME]]` (several)
     #[arg(long, value_name = "ENTITLEMENT", value_parser = parse_entitlement)]

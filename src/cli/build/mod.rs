@@ -3,6 +3,7 @@
 mod annotation;
 mod args;
 pub mod call;
+mod limits;
 mod output;
 pub mod refused;
 mod request;

@@ -25,7 +25,7 @@ const fn switch(name: &'static str, why: &'static str, instead: Option<&'static 
 
 const NO_DAEMON: &str = "cooper has no daemon and no builder instances: the build runs in this process";
 const NOT_YET: &str = "it is not there yet";
-const NO_CGROUP: &str = "cooper does not limit the resources of a step yet";
+const NO_REAL_TIME: &str = "control groups of version 2 have no real-time CPU time";
 const PROBED: &str = "the way of isolating RUN is found by asking the machine";
 const FROM_FILES: &str = "registries are described in files, as podman and skopeo have them";
 
@@ -42,21 +42,15 @@ const REFUSED: &[Refused] = &[
         name: "debug",
         short: Some('D'),
         is_switch: true,
-        why: "cooper has no debug log; the store keeps the full output of every RUN",
+        why: "cooper has no debug log; the store keeps the output of every RUN",
         instead: Some("use `--explain` to learn why a step missed the cache"),
     },
     switch("squash", NOT_YET, Some("copy the result into a stage `FROM scratch`")),
     switch("compress", "nothing is sent to a daemon that could be compressed", Some("leave the flag out")),
     valued("security-opt", "every RUN has Docker's default profile", Some("leave the flag out")),
-    valued("cgroup-parent", NO_CGROUP, Some("limit the whole build, e.g. with `systemd-run -p MemoryMax=`")),
-    valued("resource", NO_CGROUP, Some("limit the whole build, e.g. with `systemd-run -p MemoryMax=`")),
-    valued("memory", NO_CGROUP, Some("limit the whole build, e.g. with `systemd-run -p MemoryMax=`")),
-    valued("memory-swap", NO_CGROUP, None),
-    valued("cpu-period", NO_CGROUP, None),
-    valued("cpu-quota", NO_CGROUP, None),
-    valued("cpu-shares", NO_CGROUP, None),
-    valued("cpuset-cpus", NO_CGROUP, Some("use `taskset` for the whole build")),
-    valued("cpuset-mems", NO_CGROUP, None),
+    valued("resource", "each limit has a flag of its own", Some("use `--memory`, `--cpus` and their like")),
+    valued("cpu-rt-period", NO_REAL_TIME, None),
+    valued("cpu-rt-runtime", NO_REAL_TIME, None),
     valued("runtime", "cooper runs RUN by itself, without an OCI runtime", Some("leave the flag out")),
     valued("userns", PROBED, Some("use `--isolation`")),
     valued("authfile", FROM_FILES, Some("set REGISTRY_AUTH_FILE")),

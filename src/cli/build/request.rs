@@ -21,6 +21,7 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
     }
     let outputs = with_shortcuts(args.outputs, args.push, args.load);
     check_stdout(&outputs, args.quiet)?;
+    let (resources, capabilities) = (args.limits.resources()?, args.limits.capabilities()?);
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -38,6 +39,10 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
         add_hosts: args.add_hosts,
         shm_size_bytes: args.shm_size,
         ulimits: args.ulimits,
+        resources,
+        capabilities,
+        step_timeout: args.limits.step_timeout,
+        step_log_limit_bytes: args.limits.log_limit_bytes(),
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.into_iter().flat_map(|list| list.0).collect(),
         pull: args.pull,

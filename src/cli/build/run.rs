@@ -71,7 +71,11 @@ pub fn parse_network(text: &str) -> Result<Network, String> {
         "default" | "" => Ok(Network::Default),
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
-        other => Err(format!("there is no network `{other}`; there are `default`, `none` and `host`")),
+        "private" => Ok(Network::Private),
+        "bridge" | "pasta" | "slirp4netns" => Err(format!(
+            "there is no network `{text}`: a network apart from the machine's is `private`, which pasta or slirp4netns connects"
+        )),
+        other => Err(format!("there is no network `{other}`; there are `default`, `none`, `host` and `private`")),
     }
 }
 
@@ -121,9 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_three() {
+    fn networks_are_four() {
         assert_eq!(parse_network("none"), Ok(Network::None));
-        assert!(parse_network("bridge").is_err());
+        assert_eq!(parse_network("private"), Ok(Network::Private));
+        assert!(parse_network("bridge").is_err_and(|reason| reason.contains("is `private`")));
+        assert!(parse_network("container:x").is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::image::{Descriptor, ImageConfig, Platform, media_type};
 use crate::plan::graph::{ImageFacts, Network};
 use crate::plan::inspect::{Inspected, inspect};
 use crate::plan::{Facts, ImageSource, Options};
+use crate::sys::capability::Capabilities;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -162,6 +163,7 @@ fn options(args: &LintArgs) -> Options {
         extra_hosts: Vec::new(),
         shm_size_bytes: None,
         ulimits: Vec::new(),
+        capabilities: Capabilities::DOCKER,
     }
 }
 

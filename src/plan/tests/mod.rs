@@ -99,6 +99,7 @@ impl Bench {
             extra_hosts: Vec::new(),
             shm_size_bytes: None,
             ulimits: Vec::new(),
+            capabilities: crate::sys::capability::Capabilities::DOCKER,
             all_stages: false,
         };
         let config = ContainerConfig {

@@ -2,12 +2,11 @@
 
 use super::processes::kill_descendants;
 use crate::sandbox::child::empty_stdin;
-use crate::sandbox::child::{
-    DOCKER_CAPABILITIES, Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage,
-};
+use crate::sandbox::child::{Failed, confine_ids, execute, hand_calls_to_builder, set_limits, stage};
 use crate::sandbox::mountpoint::{Kind, ensure};
 use crate::sandbox::seccomp;
 use crate::sandbox::wire::{Pool, Spec};
+use crate::sys::capability::Capabilities;
 use crate::sys::process::{self, Child, ExitStatus, Fork};
 use crate::sys::{Root, restrict};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -79,13 +78,13 @@ fn enter(root: &Root, spec: &Spec, pool: &Pool) -> Result<(), Failed> {
 fn confine(spec: &Spec) -> Result<(), Failed> {
     set_limits(spec)?;
     if !spec.is_insecure {
-        match restrict::limit_bounding_set(DOCKER_CAPABILITIES) {
+        match restrict::limit_bounding_set(spec.capabilities) {
             // Without CAP_SETPCAP what the container has is what its steps have.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
             result => result.map_err(stage("limit capabilities", ""))?,
         }
     }
-    install_profile(profile(spec.is_insecure)).map_err(stage("install the seccomp filter", ""))?;
+    install_profile(profile(spec)).map_err(stage("install the seccomp filter", ""))?;
     if spec.has_own_network {
         restrict::install_filter(&seccomp::local_sockets_program()).map_err(stage("take the network away", ""))?;
     }
@@ -107,7 +106,7 @@ fn install_profile(program: Vec<restrict::Instruction>) -> io::Result<()> {
     }
 }
 
-fn profile(is_insecure: bool) -> Vec<restrict::Instruction> {
+fn profile(spec: &Spec) -> Vec<restrict::Instruction> {
     let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
-    if is_insecure { vec![everything] } else { seccomp::docker_profile() }
+    if spec.is_insecure { vec![everything] } else { seccomp::docker_profile(Capabilities(spec.capabilities)) }
 }

@@ -2,6 +2,9 @@
 //!
 //! A program is a binary search over ranges of call numbers per architecture: eight comparisons rather than one for
 //! every call of the profile, which a step feels on each system call that the kernel does not cache.
+//!
+//! One thing differs from Docker: calls of the x32 interface of x86_64 are answered as by a kernel without it, which
+//! most are, instead of being let through.
 
 mod network;
 mod table;
@@ -11,6 +14,7 @@ pub(super) use network::local_sockets_program;
 pub use watch::{Watch, When};
 pub(super) use watch::{call_name, succeed_program, watch_program};
 
+use crate::sys::capability::Capabilities;
 use crate::sys::restrict::Instruction;
 
 /// `AUDIT_ARCH_*` of the architectures that programs may be of.
@@ -19,6 +23,7 @@ enum Arch {
     X86_64,
     I386,
     Aarch64,
+    Arm,
 }
 
 impl Arch {
@@ -27,6 +32,7 @@ impl Arch {
             Arch::X86_64 => 0xc000_003e,
             Arch::I386 => 0x4000_0003,
             Arch::Aarch64 => 0xc000_00b7,
+            Arch::Arm => 0x4000_0028,
         }
     }
 
@@ -35,6 +41,7 @@ impl Arch {
             Arch::X86_64 => row.1,
             Arch::I386 => row.2,
             Arch::Aarch64 => row.3,
+            Arch::Arm => row.4,
         };
         u32::try_from(number).ok()
     }
@@ -42,7 +49,7 @@ impl Arch {
 
 /// The interfaces that a kernel of this program's architecture offers.
 fn architectures() -> &'static [Arch] {
-    if cfg!(target_arch = "aarch64") { &[Arch::Aarch64] } else { &[Arch::X86_64, Arch::I386] }
+    if cfg!(target_arch = "aarch64") { &[Arch::Aarch64, Arch::Arm] } else { &[Arch::X86_64, Arch::I386] }
 }
 
 const RET_ALLOW: u32 = 0x7fff_0000;
@@ -95,22 +102,31 @@ enum Verdict {
     Succeed,
 }
 
-/// The calls whose verdict is more than yes: numbers on x86_64, i386 and aarch64.
-const CONDITIONAL: [(table::Row, Verdict); 4] = [
-    (("socket", 41, 359, 198), Verdict::Socket),
-    (("personality", 135, 136, 92), Verdict::Personality),
-    (("clone", 56, 120, 220), Verdict::Clone),
-    // Its flags are behind a pointer; with ENOSYS C libraries fall back to `clone`.
-    (("clone3", 435, 435, 435), Verdict::Enosys),
-];
-
-/// Returns the program for this machine's architectures.
-pub(super) fn docker_profile() -> Vec<Instruction> {
-    program(architectures())
+/// Returns the program for this machine's architectures and a step with these capabilities.
+pub(super) fn docker_profile(capabilities: Capabilities) -> Vec<Instruction> {
+    program(architectures(), capabilities)
 }
 
-fn program(architectures: &[Arch]) -> Vec<Instruction> {
-    program_of(architectures, ranges)
+fn program(architectures: &[Arch], capabilities: Capabilities) -> Vec<Instruction> {
+    program_of(architectures, |arch| ranges(arch, capabilities))
+}
+
+/// Returns what happens to calls that not everyone may make with every argument.
+fn conditional(capabilities: Capabilities) -> impl Iterator<Item = (&'static table::Row, Verdict)> {
+    let by_capability = table::BY_CAPABILITY.iter().map(move |(row, needed)| {
+        let verdict = match row.0 {
+            _ if needed.iter().any(|capability| capabilities.has(*capability)) => Verdict::Allow,
+            "clone" => Verdict::Clone,
+            // Its flags are behind a pointer; with ENOSYS C libraries fall back to `clone`.
+            "clone3" => Verdict::Enosys,
+            _ => Verdict::Eperm,
+        };
+        (row, verdict)
+    });
+    let by_argument = table::BY_ARGUMENT
+        .iter()
+        .map(|row| (row, if row.0 == "socket" { Verdict::Socket } else { Verdict::Personality }));
+    by_capability.chain(by_argument)
 }
 
 /// Returns the program that decides by ranges of call numbers, which differ between architectures.
@@ -131,10 +147,10 @@ fn program_of(architectures: &[Arch], ranges: impl Fn(Arch) -> Vec<(u32, Verdict
 }
 
 /// Returns the verdicts as (first number, verdict) of ranges, the first of them starting at 0.
-fn ranges(arch: Arch) -> Vec<(u32, Verdict)> {
+fn ranges(arch: Arch, capabilities: Capabilities) -> Vec<(u32, Verdict)> {
     let mut calls: Vec<(u32, Verdict)> =
         table::ALLOWED.iter().filter_map(|row| Some((arch.number(row)?, Verdict::Allow))).collect();
-    calls.extend(CONDITIONAL.iter().filter_map(|(row, verdict)| Some((arch.number(row)?, *verdict))));
+    calls.extend(conditional(capabilities).filter_map(|(row, verdict)| Some((arch.number(row)?, verdict))));
     calls.sort_by_key(|(number, _)| *number);
     let mut ranges = vec![(0, Verdict::Eperm)];
     let mut next = 0;
