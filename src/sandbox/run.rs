@@ -24,7 +24,6 @@ use crate::event::Stream;
 use crate::plan::graph::Network;
 use crate::sys::Root;
 use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, sealed_program, spawn};
-
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
