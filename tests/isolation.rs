@@ -76,6 +76,7 @@ su other -c 'id -u; id -g; touch /home/other; mkdir /home/dir; ln -s x /home/l'
 const AS_USER: &str = r#"set -e
 id; echo a > /home/mine; echo b >> /home/mine; test -O /home/mine; mkfifo /home/p
 chown 1001 /home/mine && exit 1; chown :1000 /home/mine; stat -c %U:%G:%u:%g /home/mine
+umask 0; echo > /home/open; mkdir /home/wide; mkfifo /home/q; stat -c %a /home/open /home/wide /home/q; rm -r /home/open /home/wide /home/q
 "#;
 
 /// What the programs of [`AS_ROOT`] and [`AS_USER`] print, and then the layer: type, owner and path.
@@ -88,7 +89,10 @@ const OWNERS: &str = "\
 12 
 uid=1000(app) gid=1000 groups=44(video),1000
 chown: /home/mine: Operation not permitted
-app:UNKNOWN:1000:1000 
+app:UNKNOWN:1000:1000
+666
+777
+666 
 d 0:0 copy
 - 1000:7 copy/file
 l 5:6 copy/link

@@ -149,7 +149,7 @@ fn heredocs(instruction: &Instruction) -> &[Heredoc] {
     match &instruction.kind {
         Kind::Run(run) => &run.heredocs,
         Kind::Copy(copy) | Kind::Add(copy) => &copy.heredocs,
-        Kind::Onbuild { instruction, .. } => heredocs(instruction),
+        Kind::Onbuild { instruction: Ok(instruction), .. } => heredocs(instruction),
         _ => &[],
     }
 }

@@ -274,6 +274,7 @@ fn mounts_of_every_kind_show_what_they_should() {
                 target: target.into(),
                 read_only,
                 is_recursive: false,
+                away: None,
             };
             spec.mounts = vec![
                 bind("/c", false),
@@ -307,7 +308,7 @@ fn a_link_in_a_cache_leads_a_mount_inside_the_image_only() {
     let mounts = |target: &str| {
         let source = open_path(&cache).unwrap();
         let tmpfs = MountSpec::Tmpfs { target: target.into(), size_bytes: None, mode: 0o755 };
-        vec![MountSpec::Bind { source, target: "/c".into(), read_only: false, is_recursive: false }, tmpfs]
+        vec![MountSpec::Bind { source, target: "/c".into(), read_only: false, is_recursive: false, away: None }, tmpfs]
     };
     bench.run("touch /c/sub/x", |spec| spec.mounts = mounts("/c/sub")).unwrap();
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);

@@ -142,3 +142,45 @@ fn a_failed_step_is_not_cached_and_those_before_it_are() {
     }
     bench.build(["-t", "app:1"]).cached("RUN echo ok > /ok");
 }
+
+#[test]
+fn a_linked_copy_is_used_again_on_a_changed_base() {
+    if !need(["busybox"]) {
+        return;
+    }
+    let dockerfile = |base: &str, chown: &str| {
+        format!(
+            "FROM base\nRUN echo {base} > /base\nCOPY --link{chown} a /d/a\nCOPY --link b /b\nRUN cat /base /d/a /b > /all\n"
+        )
+    };
+    let bench = Bench::new().base().file("Dockerfile", dockerfile("one", "")).file("a", "A").file("b", "B");
+    bench.build(["-t", "app:1"]).success();
+    let layers = bench.image("app:1").manifest.layers;
+    let built = bench.write("Dockerfile", dockerfile("two", "")).build(["-t", "app:2"]);
+    built.success().ran("RUN echo two > /base").cached("COPY --link a /d/a").cached("COPY --link b /b");
+    let image = bench.image("app:2");
+    assert_eq!(image.text("all"), "two\nAB");
+    assert_eq!(image.manifest.layers[2..4], layers[2..4]);
+    // The second build of the same base finds everything without looking below.
+    let again = bench.build(["-t", "app:2"]);
+    again.success().cached("COPY --link b /b").cached("RUN cat /base /d/a /b > /all");
+    let built = bench.write("Dockerfile", dockerfile("three", " --chown=5:6")).build(["-t", "app:3"]);
+    built.success().ran("COPY --link --chown=5:6 a /d/a").cached("COPY --link b /b");
+}
+
+#[test]
+fn spellings_of_a_source_share_a_key() {
+    if !need(["busybox"]) {
+        return;
+    }
+    let bench = Bench::new().base().file("dir/a", "x");
+    for (source, is_cached) in [("dir/a", false), ("./dir/a", true), ("/dir/../dir//a", true), ("dir/[a]", false)] {
+        let built = bench.write("Dockerfile", format!("FROM base\nCOPY {source} /a\n")).build(["-t", "app:1"]);
+        let step = format!("COPY {source} /a");
+        if is_cached {
+            built.success().cached(&step)
+        } else {
+            built.success().ran(&step)
+        };
+    }
+}

@@ -142,3 +142,30 @@ fn a_git_repository(#[values(Who::Caller, Who::Ordinary)] who: Who) {
     bench.write("Dockerfile", format!("FROM scratch\nADD {url}/r#v1 /src\n")).build(["-t", "app:2"]).success();
     assert_eq!(bench.image("app:2").text("src/a"), "from git");
 }
+
+/// Whether wildcards without a match are an error depends on what else is read; these are BuildKit's answers.
+#[rstest]
+#[case("COPY none* /q/\n", true)]
+#[case("COPY d*/none* /q/\n", true)]
+#[case("COPY d/none* /q/\n", false)]
+#[case("COPY a /a\nCOPY d/none* /q/\n", false)]
+#[case("COPY d/x /x\nCOPY d/none* /q/\n", true)]
+#[case("COPY d/e/y /y\nCOPY d/none* /q/\n", true)]
+#[case("COPY . /all/\nCOPY d/none* /q/\n", true)]
+#[case("COPY d/x d/none* /q/\n", true)]
+#[case("COPY link/none* /q/\n", false)]
+#[case("COPY d /d\nCOPY link/none* /q/\n", true)]
+#[case("COPY --parents d/none* /q/\n", true)]
+#[case("COPY --from=other d/none* d/z /q/\n", true)]
+#[case("COPY --from=other d/z /z\nCOPY --from=other d/none* /q/\n", false)]
+fn a_wildcard_without_a_match_needs_its_directory_for_something(#[case] lines: &str, #[case] builds: bool) {
+    let bench = Bench::new().file("a", "a").file("d/x", "x").file("d/e/y", "y").file("other/d/z", "z");
+    let bench = bench.symlink("link", "d").file("Dockerfile", format!("FROM scratch\n{lines}"));
+    let other = format!("other={}", bench.context().join("other").display());
+    let run = bench.build(["--build-context", other.as_str(), "-t", "app:1"]);
+    if builds {
+        run.success();
+    } else {
+        run.exits(2).says("none*\": not found");
+    }
+}

@@ -160,3 +160,34 @@ fn what_dockerignore_hides_is_named_as_the_reason() {
     let bench = Bench::new().file("Dockerfile", "FROM scratch\nCOPY dist/a /a\n").file("dist/a", "x");
     bench.file(".dockerignore", "dist\n").build(["-t", "app:1"]).exits(2).says(".dockerignore").says("Dockerfile:2");
 }
+
+#[test]
+fn parents_are_kept_of_something_below_the_start() {
+    let bench = Bench::new().file("d/e/f", "f");
+    for source in [".", "d/./", "/"] {
+        bench.write("Dockerfile", format!("FROM scratch\nCOPY --parents {source} /out/\n"));
+        bench.build(["-t", "app:1"]).exits(2).says("no parent directories that `--parents` could keep").says("./*");
+    }
+    bench.write("Dockerfile", "FROM scratch\nCOPY --parents d/./e /out/\n").build(["-t", "app:1"]).success();
+    assert!(bench.image("app:1").has("out/e/f"));
+}
+
+#[test]
+fn add_reads_an_archive_to_its_end_and_no_further() {
+    let file = cooper::layer::Entry::new("one", cooper::layer::Kind::File { size_bytes: 3 }, 0o644);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &builder_tests::tar_of(&[(file, b"abc".to_vec())])).unwrap();
+    let whole = encoder.finish().unwrap();
+    let bench = Bench::new().file("Dockerfile", "FROM scratch\nADD a.gz /\n");
+    for archive in [&whole[..whole.len() - 4], &[&whole[..], b"junk"].concat()] {
+        bench.write("a.gz", archive).build(["-t", "app:1"]).success();
+        assert_eq!(bench.image("app:1").text("one"), "abc");
+    }
+}
+
+#[test]
+fn a_trigger_that_will_fail_is_told_when_it_is_written() {
+    let bench = Bench::new().file("Dockerfile", "FROM scratch\nONBUILD COPY nothing\n");
+    bench.build(["-t", "app:1"]).success().says("fails the build of every image on top of this one");
+    assert_eq!(bench.image("app:1").config.config.on_build, ["COPY nothing"]);
+}

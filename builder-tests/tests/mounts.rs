@@ -24,6 +24,20 @@ fn a_bind_mount_shows_the_context_and_writes_are_dropped(#[values(Who::Caller, W
 }
 
 #[rstest]
+#[case::what_is_named_keeps_its_looks("source=/made,mode=0700", "711 f\n")]
+#[case::a_whole_stage("source=/made/..", "755 bin\n")]
+#[case::looks_without_a_source_are_for_an_empty_directory("mode=0700", "700\n")]
+fn a_cache_mount_starts_from_another_stage(#[case] option: &str, #[case] expected: &str) {
+    let dockerfile = format!(
+        "FROM base AS one\nRUN mkdir /made && chmod 711 /made && touch /made/f\nFROM base\n\
+         RUN --mount=type=cache,from=one,{option},target=/c echo $(stat -c %a /c) $(ls /c | head -n1) > /out\n"
+    );
+    let Some(bench) = bench(Who::Caller, &dockerfile) else { return };
+    bench.build(["-t", "app:1"]).success();
+    assert_eq!(bench.image("app:1").text("out"), expected);
+}
+
+#[rstest]
 fn a_bind_mount_shows_another_stage(#[values(Who::Caller, Who::Ordinary)] who: Who) {
     let dockerfile = "FROM base AS one\nRUN echo made > /made\nFROM base\n\
                       RUN --mount=from=one,source=/made,target=/mnt/made cat /mnt/made > /out\n";

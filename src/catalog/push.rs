@@ -11,10 +11,16 @@ use std::sync::Arc;
 
 /// Pushes an image under a name and returns the digest that it has there.
 ///
-/// A layer that came from a repository of the same registry is linked there instead of sent.
-pub fn push(transfer: &Transfer<'_>, image: &StoredImage, destination: &Reference) -> Result<Digest, Diagnostic> {
+/// A layer that came from a repository of the same registry is linked there instead of sent.  With `keeps_name` it is
+/// an error if the name stands for another image.
+pub fn push(
+    transfer: &Transfer<'_>,
+    image: &StoredImage,
+    destination: &Reference,
+    keeps_name: bool,
+) -> Result<Digest, Diagnostic> {
     let task = transfer.reporter.start(format!("push {}", destination.familiar()));
-    let result = push_image(transfer, image, destination, &task);
+    let result = push_image(transfer, image, destination, keeps_name, &task);
     task.end(match &result {
         Ok(_) => Outcome::Done,
         Err(error) => Outcome::Failed(error.message.clone()),
@@ -26,6 +32,7 @@ fn push_image(
     transfer: &Transfer<'_>,
     image: &StoredImage,
     destination: &Reference,
+    keeps_name: bool,
     task: &Task,
 ) -> Result<Digest, Diagnostic> {
     transfer.complete(&image.blobs, task)?;
@@ -51,9 +58,9 @@ fn push_image(
     let progress: Progress = Arc::new(move |item, current_bytes, total_bytes| {
         reporter.send(crate::event::Event::Progress { task: id, item: item.to_owned(), current_bytes, total_bytes });
     });
-    let digest = transfer
-        .client()?
-        .with_progress(progress)
+    let client = transfer.client()?.with_progress(progress);
+    let client = if keeps_name { client.keeping_names() } else { client };
+    let digest = client
         .push(destination, &blobs, &manifests, &top)
         .map_err(|error| Diagnostic::from_error(Exit::Network, &error))?;
     remember(transfer, image, destination)?;

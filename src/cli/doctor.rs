@@ -133,7 +133,7 @@ fn description(rung: Rung) -> &'static str {
         Rung::Root => "namespaces and mounts of root",
         Rung::Rootless => "a user namespace with subordinate ids",
         Rung::SingleId => "a user namespace with one id",
-        Rung::Chroot => "chroot, without namespaces",
+        Rung::Chroot => "chroot; files, processes and network are those of this container",
         Rung::None => "everything but RUN",
     }
 }

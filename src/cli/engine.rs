@@ -52,11 +52,12 @@ impl Engine {
     /// Builds what is asked for and writes it where it is asked for.
     pub fn build(&self, request: &BuildRequest, reporter: &Reporter) -> Result<BuildResult, Diagnostic> {
         let rung = self.entered.rung;
-        let emulated = if rung.emulates().is_empty() { String::new() } else { format!("; {}", rung.emulates()) };
+        let emulated = if rung.lacks().is_empty() { String::new() } else { format!("; {}", rung.lacks()) };
         reporter.notice(format!("isolation: {rung} ({}){emulated}", self.reason));
         output::check(request)?;
         let store = self.store()?;
         let entered = Entered { overlay_form: self.agree_on_form(&store)?, ..self.entered.clone() };
+        store.clear_abandoned().map_err(store_failure)?;
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);

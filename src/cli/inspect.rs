@@ -120,7 +120,7 @@ fn report(image: &StoredImage, names: &[Reference]) -> Value {
 fn format(format: Option<&str>, reports: Vec<Value>) -> Result<String, Diagnostic> {
     let template = match format {
         None | Some("json") => {
-            let text = serde_json::to_string_pretty(&reports);
+            let text = crate::progress::json_pretty(&reports);
             return text.map(|text| text + "\n").map_err(|error| Diagnostic::from_error(Exit::Bug, &error));
         }
         Some(text) => text.parse::<Template>().map_err(|reason| Diagnostic::error(Exit::Usage, reason))?,

@@ -60,6 +60,10 @@ pub struct PushArgs {
     #[arg(value_name = "NAME")]
     pub destination: Option<String>,
 
+    /// Does not overwrite: fails if the registry has another image by that name
+    #[arg(long)]
+    pub immutable: bool,
+
     /// Prints only the digest
     #[arg(short, long)]
     pub quiet: bool,
@@ -104,8 +108,9 @@ pub fn push(args: &PushArgs, store: &Store, style: Style, out: &mut dyn Write) -
         }
     };
     let image = StoredImage::read(store, &found.descriptor)?;
-    let digest =
-        stored::with_progress(store, args.quiet, style, |transfer| catalog::push(transfer, &image, &destination))?;
+    let digest = stored::with_progress(store, args.quiet, style, |transfer| {
+        catalog::push(transfer, &image, &destination, args.immutable)
+    })?;
     stored::print(out, &format_pushed(&destination, &digest, args.quiet))
 }
 

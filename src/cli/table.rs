@@ -77,7 +77,7 @@ pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
 pub fn json_lines<T: Serialize>(rows: &[T]) -> Result<String, Diagnostic> {
     let mut text = String::new();
     for row in rows {
-        text.push_str(&serde_json::to_string(row).map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?);
+        text.push_str(&crate::progress::json_line(row).map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?);
         text.push('\n');
     }
     Ok(text)

@@ -59,7 +59,9 @@ impl Template {
                 Piece::Text(piece) => text.push_str(piece),
                 Piece::Field { path, is_json } => {
                     let value = path.iter().try_fold(value, |value, name| lookup(value, name))?;
-                    text.push_str(&if *is_json { value.to_string() } else { shown(value) });
+                    let json = || crate::progress::json_line(value);
+                    let shown = if *is_json { json() } else { Ok(shown(value)) };
+                    text.push_str(&shown.map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?);
                 }
             }
         }

@@ -8,6 +8,7 @@
 
 mod pattern;
 mod translate;
+mod unicode;
 
 use super::clean::clean;
 use crate::diag::{Diagnostic, Exit, Source, Span};

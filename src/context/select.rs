@@ -39,8 +39,17 @@ pub struct Selected {
     pub selection: Selection,
     /// For each item a stamp for each of its entries.
     pub stamps: Vec<Vec<FileStamp>>,
-    /// The sources with wildcards that matched nothing; no error, but worth a warning.
-    pub unmatched: Vec<String>,
+    /// The sources with wildcards that matched nothing; by itself no error.
+    pub unmatched: Vec<Unmatched>,
+}
+
+/// A source with wildcards that matched nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmatched {
+    /// The source as written.
+    pub pattern: String,
+    /// The directory that its first wildcard was looked for in, links resolved; the root with `--parents`.
+    pub directory: PathBuf,
 }
 
 /// Why nothing is there.
@@ -69,6 +78,12 @@ pub enum SelectError {
         /// The source.
         pattern: String,
     },
+    /// A source of `--parents` that names the directory to start in and nothing below it.
+    #[error("`{pattern}` has no parent directories that `--parents` could keep")]
+    NoParents {
+        /// The source.
+        pattern: String,
+    },
     /// A source of `--parents` that is not well formed.
     #[error(transparent)]
     BadParentsPattern(#[from] PatternError),
@@ -91,8 +106,13 @@ pub enum SelectError {
 impl SelectError {
     /// Returns what to tell the user; the caller knows the place in the Dockerfile.
     pub fn to_diagnostic(&self) -> Diagnostic {
-        let SelectError::Missing { pattern, missing } = self else {
-            return Diagnostic::from_error(Exit::Step, self);
+        let (pattern, missing) = match self {
+            SelectError::Missing { pattern, missing } => (pattern, missing),
+            SelectError::NoParents { .. } => {
+                return Diagnostic::from_error(Exit::Usage, self)
+                    .hint("leave out `--parents`, or say what of the directory is copied, e.g. `./*`");
+            }
+            _ => return Diagnostic::from_error(Exit::Step, self),
         };
         let diagnostic = Diagnostic::error(Exit::Usage, format!("{pattern:?}: not found"));
         match (&missing.exists_but_ignored_by, &missing.nearest) {
@@ -142,7 +162,8 @@ pub fn select(
             }
         }
         if selected.selection.items.len() == before {
-            selected.unmatched.push(text(pattern));
+            let directory = if options.parents { PathBuf::from("/") } else { searched(&tree, &absolute(pattern))? };
+            selected.unmatched.push(Unmatched { pattern: text(pattern), directory });
         }
     }
     Ok(selected)
@@ -204,6 +225,13 @@ fn named(tree: &Tree<'_>, source: &[u8]) -> Result<Vec<(OsString, Node)>, Select
         nodes.push((path.file_name().unwrap_or_default().to_owned(), followed));
     }
     Ok(nodes)
+}
+
+/// Returns the directory that the first wildcard of a cleaned source is looked for in.
+fn searched(tree: &Tree<'_>, source: &[u8]) -> Result<PathBuf, SelectError> {
+    let parts = source.split(|byte| *byte == b'/').take_while(|part| !has_wildcards(part));
+    let base = parts.collect::<Vec<_>>().join(&b'/');
+    Ok(resolve(tree, &base, true)?.map_or_else(|_| PathBuf::from("/"), |node| node.path))
 }
 
 /// Matches the components from the first with a wildcard on; links on the way are not followed.

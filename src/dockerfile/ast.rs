@@ -103,8 +103,8 @@ pub enum Kind {
     Onbuild {
         /// The trigger as text, heredocs included.
         trigger: String,
-        /// The trigger parsed.
-        instruction: Box<Instruction>,
+        /// The trigger parsed, or why it will fail where it runs: what a child may do is the child's business.
+        instruction: Result<Box<Instruction>, String>,
     },
     /// `MAINTAINER`.
     Maintainer(String),

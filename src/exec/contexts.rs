@@ -87,6 +87,11 @@ impl Context {
         Tree { root: &self.root, ignore: self.ignore.as_ref(), keep_owner: self.keep_owner }
     }
 
+    /// Whether it is a directory of this machine, of which BuildKit sends what the sources name.
+    pub fn is_directory(&self) -> bool {
+        self.kept_at.is_some()
+    }
+
     /// Returns the root directory, ignored files included: the Dockerfile may be one of them.
     pub fn root(&self) -> &Root {
         &self.root

@@ -57,7 +57,7 @@ pub fn find(build: &Build<'_>, op: &RunOp) -> Result<Found, Diagnostic> {
 fn bind(mount: &DeviceMount) -> io::Result<MountSpec> {
     let DeviceMount { host_path, path, read_only, is_recursive } = mount;
     let source = open_path(host_path)?;
-    Ok(MountSpec::Bind { source, target: path.clone(), read_only: *read_only, is_recursive: *is_recursive })
+    Ok(MountSpec::Bind { source, target: path.clone(), read_only: *read_only, is_recursive: *is_recursive, away: None })
 }
 
 fn device(node: &DeviceNode) -> io::Result<MountSpec> {
@@ -73,7 +73,7 @@ fn device(node: &DeviceNode) -> io::Result<MountSpec> {
         FileType::CharacterDevice => false,
         FileType::Fifo if node.number.is_none() => {
             let target = node.path.clone();
-            return Ok(MountSpec::Bind { source, target, read_only: false, is_recursive: false });
+            return Ok(MountSpec::Bind { source, target, read_only: false, is_recursive: false, away: None });
         }
         _ => return Err(io::Error::other("it is not a device")),
     };

@@ -180,9 +180,12 @@ pub fn tree(build: &Build<'_>, context: ContextId, inputs: &[KnownInput]) -> Res
     Ok(FileSystem::default().with(workspace.seal(build.session)?))
 }
 
-/// Copies a path of a root and all below it into a directory, owners kept.
-pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<(), Diagnostic> {
-    copy_part(source, path, directory, "")
+/// Copies a path of a root and all below it into a directory, owners kept; returns the path itself if it is a directory.
+pub fn copy_tree(source: &Root, path: &str, directory: &Path) -> Result<Option<Entry>, Diagnostic> {
+    let selection = select_tree(source, path, true)?;
+    write_tree(source, &selection, directory, "", true)?;
+    let top = selection.items.into_iter().next().and_then(|item| item.entries.into_iter().next());
+    Ok(top.filter(|entry| entry.kind == EntryKind::Directory))
 }
 
 /// Copies a path of a root and all below it to a name in a directory, owners kept.

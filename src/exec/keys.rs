@@ -7,12 +7,14 @@ use super::remote::{self, Fetched};
 use super::session::Session;
 use crate::context::digest::{SelectionDigest, selection_digest};
 use crate::context::ignore::IgnoreRules;
-use crate::context::select::{SelectOptions, Selected, select, select_path};
+use crate::context::select::{SelectOptions, Selected, Unmatched, select, select_path};
+use crate::context::selection::Item;
 use crate::context::stat_cache::StatCache;
 use crate::context::tree::Tree;
 use crate::diag::{Diagnostic, Exit};
 use crate::key::{CacheKey, Explainer, Explanation, Hasher, Inputs, Manifest, SourceKey, describe};
-use crate::plan::graph::{CopyOp, CopySource, Graph, Op, RunMount, SourceRef, Step, StepId};
+use crate::plan::graph::{ContextId, CopyOp, CopySource, Graph, Op, RunMount, SourceRef, Step, StepId};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What is known of a step before it runs.
@@ -90,7 +92,45 @@ pub fn definition_keys(session: &Session, graph: &Graph, contexts: &Contexts<'_>
         let next = definition_key(session, step, contexts, &known).map_err(|error| place(step, error))?;
         known.push(next);
     }
+    check_unmatched(graph, contexts, &known)?;
     Ok(known)
+}
+
+/// Refuses wildcards without a match in a directory that nothing else in the build reads.
+///
+/// A wildcard that matches nothing is no error. But a client of BuildKit sends what the sources of the whole build name
+/// and no more, so a directory in front of such a wildcard is there for another source's sake or not at all.
+fn check_unmatched(graph: &Graph, contexts: &Contexts<'_>, known: &[Known]) -> Result<(), Diagnostic> {
+    let selections = || {
+        graph.steps.iter().zip(known).flat_map(|(step, known)| {
+            let selected = inputs(step).into_iter().zip(&known.inputs);
+            selected.filter_map(move |(input, known)| match input {
+                Input::Pattern { from: SourceRef::Context(id), .. }
+                | Input::Path { from: SourceRef::Context(id), .. } => Some((step, id, known.selected.as_deref()?)),
+                _ => None,
+            })
+        })
+    };
+    for (step, id, selected) in selections() {
+        for Unmatched { pattern, directory } in &selected.unmatched {
+            let has_directory = |item: &Item| item.origin.starts_with(directory) || directory.starts_with(&item.origin);
+            let is_read = || {
+                // Of a named context each instruction has a copy of its own.
+                let is_sent = |other: &Step, of: ContextId| of == id && (id == ContextId(0) || other.id == step.id);
+                let of_context = selections().filter(|(other, of, _)| is_sent(other, *of));
+                of_context.flat_map(|(_, _, selected)| &selected.selection.items).any(has_directory)
+            };
+            if directory != Path::new("/") && contexts.get(id)?.is_directory() && !is_read() {
+                let message = format!("\"/{}\": not found", pattern.trim_start_matches('/'));
+                let error = Diagnostic::error(Exit::Usage, message).note(format!(
+                    "nothing matches, and nothing else in `{}` is copied: docker refuses that",
+                    directory.display()
+                ));
+                return Err(place(step, at_source(step, pattern, error)));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn definition_key(
@@ -174,7 +214,15 @@ pub fn content_key(
             .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
         *slot = KnownInput::files("stage", selected, &digest);
     }
-    Ok((make_key(step, "content", Some(CacheKey(base.identity())), &found), found))
+    let base = (!is_linked(step)).then(|| CacheKey(base.identity()));
+    Ok((make_key(step, "content", base, &found), found))
+}
+
+/// Whether a step makes a layer that is the same on every base, `COPY --link`.
+///
+/// The record of its content key then has that layer alone.
+pub fn is_linked(step: &Step) -> bool {
+    matches!(&step.op, Op::Copy(copy) if copy.link)
 }
 
 fn file_names(digest: &SelectionDigest) -> Vec<(String, [u8; 32])> {

@@ -27,6 +27,7 @@ pub struct Workspace {
     pending: PendingLayer,
     upper: Upper,
     below: Snapshot,
+    writer: Writer,
 }
 
 /// How the layer comes about.
@@ -55,7 +56,7 @@ impl Workspace {
             tree.begin().map_err(|error| trees::failure(&error))?;
             Upper::Copy(Box::new(tree))
         };
-        Ok(Workspace { pending, upper, below: layers })
+        Ok(Workspace { pending, upper, below: layers, writer })
     }
 
     /// Returns the root of the merged file system.
@@ -81,12 +82,9 @@ impl Workspace {
             Upper::Copy(tree) => touched_by_mounts(tree.root(), targets),
             Upper::Mounted(_) | Upper::Alone(_) => Unchanged::default(),
         };
-        self.finish(session, &unchanged, |pending, below| {
-            let upper = Root::open(&pending.tree())?;
-            let lower: Vec<Root> =
-                below.iter().rev().map(|layer| Root::open(&layer.tree())).collect::<io::Result<_>>()?;
+        self.finish(session, &unchanged, |upper, lower| {
             let parents = targets.iter().filter_map(|target| target.parent());
-            parents.chain([Path::new("/etc")]).try_for_each(|parent| snapshot::drop_untouched(&upper, &lower, parent))
+            parents.chain([Path::new("/etc")]).try_for_each(|parent| snapshot::drop_untouched(upper, lower, parent))
         })
     }
 
@@ -99,9 +97,9 @@ impl Workspace {
         self,
         session: &Session,
         unchanged: &Unchanged,
-        tidy: impl FnOnce(&PendingLayer, &Snapshot) -> io::Result<()>,
+        tidy: impl FnOnce(&Root, &[Root]) -> io::Result<()>,
     ) -> Result<HeldLayer, Diagnostic> {
-        let Workspace { pending, upper, mut below } = self;
+        let Workspace { pending, upper, mut below, writer } = self;
         let tree = match upper {
             Upper::Mounted(_) | Upper::Alone(_) => None,
             Upper::Copy(mut tree) => {
@@ -111,9 +109,18 @@ impl Workspace {
                 Some(tree)
             }
         };
-        tidy(&pending, &below).map_err(|error| {
-            Diagnostic::error(Exit::Step, "cannot tidy up the layer of a step").note(error.to_string())
-        })?;
+        // What this program writes replaces no link by a directory and needs no tidying.
+        if writer == Writer::Any {
+            let tidied = Root::open(&pending.tree()).and_then(|upper| {
+                let lower = below.iter().rev().map(|layer| Root::open(&layer.tree()));
+                let lower: Vec<Root> = lower.collect::<io::Result<_>>()?;
+                tidy(&upper, &lower)?;
+                snapshot::drop_idle_marks(&upper, &lower, session.form())
+            });
+            tidied.map_err(|error| {
+                Diagnostic::error(Exit::Step, "cannot tidy up the layer of a step").note(error.to_string())
+            })?;
+        }
         let layer = seal(session, pending)?;
         if let Some(tree) = tree {
             below.push(layer.clone());

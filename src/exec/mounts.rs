@@ -13,7 +13,7 @@ use crate::plan::graph::{RunMount, RunOp, SourceRef};
 use crate::sandbox::{MountSpec, Rung};
 use crate::snapshot;
 use crate::snapshot::copy::{Sharing as FileSharing, WorkTree};
-use crate::store::{HeldMount, Snapshot};
+use crate::store::{HeldMount, Snapshot, WorkDirectory};
 use crate::sys::Root;
 use crate::sys::owner;
 use rustix::fs::{Mode, OFlags};
@@ -33,7 +33,7 @@ pub struct Mounts {
     layers: Vec<Snapshot>,
     views: Vec<View>,
     trees: Vec<WorkTree>,
-    directories: Vec<tempfile::TempDir>,
+    directories: Vec<WorkDirectory>,
 }
 
 /// Where a bind mount's files are.
@@ -41,7 +41,7 @@ enum Origin {
     /// In the file system of a step.
     Layers(Snapshot),
     /// In a copy of what a context has, under `mount`.
-    Directory(tempfile::TempDir),
+    Directory(WorkDirectory),
 }
 
 impl Mounts {
@@ -101,7 +101,7 @@ impl Mounts {
         let origin = match from {
             SourceRef::Step(step) => Origin::Layers(all_layers(session, &build.results.get(Some(*step)))?),
             SourceRef::Context(context) => {
-                let directory = session.store().temporary().map_err(store_failure)?;
+                let directory = session.store().work_directory().map_err(store_failure)?;
                 build.contexts.copy_to(*context, source, directory.path(), "mount")?;
                 Origin::Directory(directory)
             }
@@ -122,7 +122,7 @@ impl Mounts {
         self.specs.push(if session.has_overlay() {
             MountSpec::Overlay { mount: root.into_fd(), source: inside.into(), target, read_only }
         } else {
-            MountSpec::Bind { source: part, target, read_only, is_recursive: false }
+            MountSpec::Bind { source: part, target, read_only, is_recursive: false, away: None }
         });
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Mounts {
         if !writable {
             return overlay_of(session, &lower);
         }
-        let scratch = session.store().temporary().map_err(store_failure)?;
+        let scratch = session.store().work_directory().map_err(store_failure)?;
         let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
         let mounted = make_directory(&upper, 0o755)
             .and_then(|()| make_directory(&work, 0o700))
@@ -172,7 +172,7 @@ impl Mounts {
             }
             Origin::Layers(layers) if session.entered().rung == Rung::Chroot => {
                 let view = view_of(session, layers)?;
-                let directory = session.store().temporary().map_err(store_failure)?;
+                let directory = session.store().work_directory().map_err(store_failure)?;
                 super::files::copy_part(&view.root, source, directory.path(), "mount")?;
                 let root = Root::open(directory.path());
                 self.directories.push(directory);
@@ -214,13 +214,11 @@ impl Mounts {
         let mut held = held.map_err(store_failure)?;
         let failed = |error: io::Error| source_failure(&format!("cache `{id}`"), &error);
         if held.is_new {
-            self.fill_cache(build, &held, *from, source)?;
-            if mode.is_some() || uid.is_some() || gid.is_some() || from.is_none() {
-                let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(0o755));
-                std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
-                let directory = std::fs::File::open(held.path()).map_err(failed)?;
-                owner::set(&directory, uid.unwrap_or(0), gid.unwrap_or(0)).map_err(failed)?;
-            }
+            let seed = self.fill_cache(build, &held, *from, source)?.unwrap_or((0o755, 0, 0));
+            let permissions = std::fs::Permissions::from_mode(mode.unwrap_or(seed.0));
+            std::fs::set_permissions(held.path(), permissions).map_err(failed)?;
+            let directory = std::fs::File::open(held.path()).map_err(failed)?;
+            owner::set(&directory, uid.unwrap_or(seed.1), gid.unwrap_or(seed.2)).map_err(failed)?;
             held.mark_filled().map_err(store_failure)?;
         }
         let root = Root::open(&held.path()).map_err(failed)?;
@@ -231,25 +229,30 @@ impl Mounts {
                 .map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
         }
         let source = root.open_at(inside, OFlags::PATH, Mode::empty()).map_err(failed)?;
-        self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: *read_only, is_recursive: false });
+        let (target, read_only, away) = (target.into(), *read_only, Some(held.away()));
+        self.specs.push(MountSpec::Bind { source, target, read_only, is_recursive: false, away });
         self.caches.push(held);
         Ok(())
     }
 
-    /// Fills a new cache with what its `from` and `source` name.
+    /// Fills a new cache with what its `from` and `source` name; returns mode and owner of that directory.
     fn fill_cache(
         &mut self,
         build: &Build<'_>,
         held: &HeldMount,
         from: Option<SourceRef>,
         source: &str,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<Option<(u32, u32, u32)>, Diagnostic> {
         match from {
-            None | Some(SourceRef::Scratch) => Ok(()),
-            Some(SourceRef::Context(context)) => build.contexts.copy_to(context, source, &held.path(), ""),
+            None | Some(SourceRef::Scratch) => Ok(None),
+            Some(SourceRef::Context(context)) => {
+                build.contexts.copy_to(context, source, &held.path(), "")?;
+                Ok(None)
+            }
             Some(SourceRef::Step(step)) => {
                 let view = view(build.session, &build.results.get(Some(step)))?;
-                super::files::copy_tree(&view.root, source, &held.path())
+                let top = super::files::copy_tree(&view.root, source, &held.path())?;
+                Ok(top.map(|entry| (entry.mode, entry.uid, entry.gid)))
             }
         }
     }
@@ -297,11 +300,12 @@ impl Mounts {
             Agent::Keys(_) => format!("the ssh agent `{id}` cannot be started"),
         };
         let failed = |error: io::Error| Diagnostic::error(Exit::Usage, &*place).note(error.to_string());
-        let directory = build.session.store().temporary().map_err(store_failure)?;
+        let directory = build.session.store().work_directory().map_err(store_failure)?;
         let socket = AgentSocket::open(directory.path().join("agent"), agent, *mode, *uid, *gid).map_err(failed)?;
         let root = Root::open(directory.path()).map_err(failed)?;
         let source = root.open_at("agent".as_ref(), OFlags::PATH, Mode::empty()).map_err(failed)?;
-        self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: false, is_recursive: false });
+        let target = target.into();
+        self.specs.push(MountSpec::Bind { source, target, read_only: false, is_recursive: false, away: None });
         self.sockets.push(socket);
         self.directories.push(directory);
         Ok(())

@@ -6,8 +6,8 @@ use super::mounts::Mounts;
 use super::steps::Build;
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Stream, Task};
-use crate::plan::graph::{RunOp, Step};
-use crate::sandbox::{Bounds, Cgroups, Exceeded, ExitStatus, Resources, RunError, RunSpec};
+use crate::plan::graph::{Network, RunOp, Step};
+use crate::sandbox::{Bounds, Cgroups, Exceeded, ExitStatus, Resources, RunError, RunSpec, Rung};
 use crate::store::LogFile;
 use std::ffi::OsString;
 use std::fmt;
@@ -25,6 +25,9 @@ pub fn run(
     task: &Task,
 ) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
+    if session.entered().rung == Rung::Chroot && op.network == Network::None {
+        task.detail("no network by a filter of system calls: no sockets but local ones, and no 127.0.0.1 either");
+    }
     let workspace = Workspace::open(session, base, Writer::Any)?;
     let mut mounts = Mounts::prepare(build, op, task)?;
     let mut log = session.store().log_file(session.build_id(), step.id.0).map_err(super::session::store_failure)?;

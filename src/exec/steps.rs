@@ -95,13 +95,12 @@ impl Work for Build<'_> {
         };
         if let Some((key, _)) = &content
             && !step.no_cache
-            && let Some(found) = self.recorded(key, step)?
+            && let Some(record) = self.session.store().record(&key.0).map_err(store_failure)?
+            && let Some(found) = self.on_base(step, &base, &record)?
         {
             // Made from other inputs with the same content: from now on both keys lead here.
-            let record = self.session.store().record(&key.0).map_err(store_failure)?;
-            record
-                .map_or(Ok(()), |record| self.session.store().put_record(&known.key.0, &record))
-                .map_err(store_failure)?;
+            let record = Record::new(found.own_ids(), record.created, record.elapsed_ms);
+            self.session.store().put_record(&known.key.0, &record).map_err(store_failure)?;
             self.session.reporter().start(&*step.label).end(Outcome::Cached);
             return Ok(found);
         }
@@ -174,6 +173,15 @@ impl Build<'_> {
         let Some(record) = store.record(&key.0).map_err(store_failure)? else { return Ok(None) };
         let own = store.hold_layers(&record.layers).map_err(store_failure)?;
         Ok(own.map(|own| FileSystem { base: self.image_below(step), own }))
+    }
+
+    /// Returns the file system that the record of a step's content key stands for, on the base that the step has now.
+    fn on_base(&self, step: &Step, base: &FileSystem, record: &Record) -> Result<Option<FileSystem>, Diagnostic> {
+        let held = self.session.store().hold_layers(&record.layers).map_err(store_failure)?;
+        Ok(held.map(|layers| match layers.last() {
+            Some(layer) if keys::is_linked(step) => base.with(layer.clone()),
+            _ => FileSystem { base: self.image_below(step), own: layers },
+        }))
     }
 
     /// Returns the image that a step's file system starts from.
@@ -250,13 +258,14 @@ impl Build<'_> {
         if matches!(step.op, Op::Image(_)) {
             return Ok(());
         }
-        let record = Record::new(made.own_ids(), jiff::Timestamp::now().as_second(), elapsed_ms);
+        let (now, layers) = (jiff::Timestamp::now().as_second(), made.own_ids());
         let store = self.session.store();
-        content
-            .into_iter()
-            .chain([&known.key])
-            .try_for_each(|key| store.put_record(&key.0, &record))
-            .map_err(store_failure)?;
+        if let Some(key) = content {
+            let own = layers.len().saturating_sub(1);
+            let part = if keys::is_linked(step) { layers[own..].to_vec() } else { layers.clone() };
+            store.put_record(&key.0, &Record::new(part, now, elapsed_ms)).map_err(store_failure)?;
+        }
+        store.put_record(&known.key.0, &Record::new(layers, now, elapsed_ms)).map_err(store_failure)?;
         let description = serde_json::to_vec(&known.explanation).unwrap_or_default();
         store.put_description(&self.slot(step), &description).map_err(store_failure)
     }

@@ -73,7 +73,7 @@ impl Trees {
 
     /// Makes a tree that nobody else has.
     pub fn make(&self, session: &Session, layers: &[HeldLayer], sharing: Sharing) -> Result<WorkTree, Diagnostic> {
-        let directory = session.store().temporary().map_err(store_failure)?;
+        let directory = session.store().work_directory().map_err(store_failure)?;
         let mut tree = WorkTree::new(directory, sharing).map_err(|error| failure(&error))?;
         self.apply(session, &mut tree, layers)?;
         Ok(tree)

@@ -275,9 +275,13 @@ impl<R: Read> TarReader<R> {
         let path = self.clean_path(&raw_path)?;
         let bad = |field| TarError::Field { path: path.clone(), field };
         let field = |value: Result<i64, _>, name| value.map_err(|_| bad(name));
-        let id = |from_pax: Option<u64>, value, name| match from_pax {
-            Some(id) => u32::try_from(id).map_err(|_| bad(name)),
-            None => u32::try_from(field(value, name)?).map_err(|_| bad(name)),
+        let id = |from_pax: Option<u64>, value, name| {
+            let id = match from_pax {
+                Some(id) => u32::try_from(id).ok(),
+                None => u32::try_from(field(value, name)?).ok(),
+            };
+            // To chown(2) the last one means that nothing is changed: the file would be the builder's.
+            id.filter(|id| *id != u32::MAX).ok_or_else(|| bad(name))
         };
         let uid = id(extension.uid, header.uid(), "uid")?;
         let gid = id(extension.gid, header.gid(), "gid")?;

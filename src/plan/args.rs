@@ -2,9 +2,9 @@
 
 use super::environment::Environment;
 use super::epoch::{EPOCH, Epoch};
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Facts, Options};
-use crate::diag::{Diagnostic, Exit};
+use crate::diag::Diagnostic;
 use crate::dockerfile::ast::{ArgDefinition, Dockerfile, Instruction, Kind};
 use crate::image::Platform;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +130,7 @@ fn define_all(
         } else if let Some(default) = &arg.default {
             let value = words
                 .expand(&default.node, &args)
-                .map_err(|message| Diagnostic::error(Exit::Usage, message).at(&dockerfile.source, default.span))?;
+                .map_err(|error| words::failure(&dockerfile.source, default.span, &default.node, &error))?;
             args.set(name, value.text);
         }
     }

@@ -6,7 +6,7 @@ use super::planner::Planner;
 use super::remote::{SourceKind, classify};
 use super::stages::{Command, Origin};
 use super::state::State;
-use super::{chmod, owner, path};
+use super::{chmod, owner, path, words};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::dockerfile::ast::{self, Word};
 
@@ -80,7 +80,8 @@ impl Planner<'_> {
             chown: self.expand_option(copy.chown.as_ref(), command, state)?.filter(not_empty),
             chmod: self.expand_option(copy.chmod.as_ref(), command, state)?.filter(not_empty),
             checksum: self.expand_option(copy.checksum.as_ref(), command, state)?.filter(not_empty),
-            exclude: self.expand_all(&copy.exclude, command, state)?,
+            // BuildKit expands the other values and takes these as they are written.
+            exclude: copy.exclude.iter().map(|word| word.node.clone()).collect(),
             heredocs: copy
                 .heredocs
                 .iter()
@@ -99,7 +100,7 @@ impl Planner<'_> {
             let expanded = self
                 .words
                 .heredoc(&heredoc.body, &state.env)
-                .map_err(|message| self.error(command.span_of(heredoc.span), message))?;
+                .map_err(|error| words::failure(self.source(), command.span_of(heredoc.span), &heredoc.body, &error))?;
             self.undefined.extend(expanded.unmatched);
             expanded.text
         } else {
@@ -178,7 +179,7 @@ impl Planner<'_> {
         Ok(match kind {
             SourceKind::Path => CopySource::Paths {
                 from,
-                pattern: text.to_owned(),
+                pattern: if copy.parents { text.to_owned() } else { cleaned(text) },
                 place: Some(Place { source: self.source().clone(), span }),
             },
             SourceKind::Http => {
@@ -233,6 +234,14 @@ impl Planner<'_> {
         let label = progress.next(&self.words.shown(&command.instruction.text, &state.env));
         self.add_step(stage, label, command, state, Op::Workdir(op));
         Ok(())
+    }
+}
+
+/// Returns a source in the one form that its spellings (`./a`, `a/`, `/a`) share, so that they share a cache key.
+fn cleaned(source: &str) -> String {
+    match path::join("/", source).strip_prefix('/') {
+        None | Some("") => ".".to_owned(),
+        Some(path) => path.to_owned(),
     }
 }
 

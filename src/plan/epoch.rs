@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::graph::CopySource;
 use super::remote::{SourceKind, classify};
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Facts, Options, TimeSource};
 use crate::diag::{Diagnostic, Exit, Span};
 use crate::dockerfile::ast::{self, Dockerfile, Kind, Stage};
@@ -138,7 +138,7 @@ impl Epoch<'_> {
         let expanded = self.words.expand(&word.node, env);
         expanded
             .map(|expanded| expanded.text)
-            .map_err(|message| Diagnostic::error(Exit::Usage, message).at(&self.dockerfile.source, word.span))
+            .map_err(|error| words::failure(&self.dockerfile.source, word.span, &word.node, &error))
     }
 }
 

@@ -38,7 +38,13 @@ impl<'a> Planner<'a> {
             Kind::Healthcheck(check) => super::metadata::healthcheck(check, state),
             Kind::Maintainer(name) => super::metadata::maintainer(name, state),
             // An ONBUILD writes no history, the instruction that it triggers does.
-            Kind::Onbuild { trigger, .. } => state.config.config.on_build.push(trigger.clone()),
+            Kind::Onbuild { trigger, instruction } => {
+                if let Err(reason) = instruction {
+                    let message = format!("this trigger fails the build of every image on top of this one: {reason}");
+                    self.warnings.push(Diagnostic::warning(message).at(self.source(), command.span()));
+                }
+                state.config.config.on_build.push(trigger.clone());
+            }
         }
         self.lint_undefined(state, span);
         Ok(())
@@ -51,7 +57,7 @@ impl<'a> Planner<'a> {
                 self.undefined.extend(expanded.unmatched);
                 Ok(expanded.text)
             }
-            Err(message) => Err(self.error(command.span_of(word.span), message)),
+            Err(error) => Err(self.unexpanded(command.span_of(word.span), word, &error)),
         }
     }
 

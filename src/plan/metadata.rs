@@ -198,7 +198,8 @@ impl Planner<'_> {
         let mut entries = Vec::new();
         for word in sorted {
             let span = command.span_of(word.span);
-            let split = self.words.split(&word.node, &state.env).map_err(|message| self.error(span, message))?;
+            let split =
+                self.words.split(&word.node, &state.env).map_err(|error| self.unexpanded(span, word, &error))?;
             for text in split {
                 if word.node.contains('$') {
                     let port = Word { node: text.clone(), span };

@@ -2,12 +2,14 @@
 
 use super::args::BuilderArgs;
 use super::graph::{RunMount, SourceRef};
-use super::path;
 use super::planner::Planner;
 use super::stages::{Command, Origin};
 use super::state::State;
+use super::{path, words};
 use crate::diag::{Diagnostic, Span};
-use crate::dockerfile::ast::{Mount, MountKind, Run};
+use crate::dockerfile::ast::{Mount, MountKind, Run, Word};
+use crate::dockerfile::mount::MountError;
+use std::ops::Range;
 
 /// Where secrets are files by default.
 const SECRET_DIRECTORY: &str = "/run/secrets";
@@ -53,8 +55,10 @@ impl Planner<'_> {
         let mut sockets = 0;
         for (index, word) in run.mounts.iter().enumerate() {
             let span = command.span_of(word.span);
-            let (mount, unmatched) =
-                self.words.mount(&word.node, &state.env).map_err(|message| self.error(span, message))?;
+            let (mount, unmatched) = self
+                .words
+                .mount(&word.node, &state.env)
+                .map_err(|(error, at)| self.bad_mount(span, word, &error, at))?;
             self.undefined.extend(unmatched);
             let origin = command.origins.get(index).unwrap_or(&Origin::Main);
             let spot = Spot { stage, span, cwd: &cwd, origin, no_cache };
@@ -62,6 +66,8 @@ impl Planner<'_> {
                 MountKind::Bind { source, .. } => self.bind(&mount, source, &spot)?,
                 MountKind::Cache { .. } => self.cache(&mount, &spot)?,
                 MountKind::Tmpfs { size_bytes } => {
+                    // Nothing of it is used, but what it names must be there.
+                    self.source_ref(stage, origin, span)?;
                     RunMount::Tmpfs { target: self.mount_target(&mount.target, &spot)?, size_bytes: *size_bytes }
                 }
                 MountKind::Secret { .. } => {
@@ -83,6 +89,12 @@ impl Planner<'_> {
             mounts.push(lowered);
         }
         Ok(mounts)
+    }
+
+    fn bad_mount(&self, span: Span, word: &Word, error: &MountError, at: Option<Range<usize>>) -> Diagnostic {
+        let place = at.map_or(span, |at| words::part(self.source(), span, &word.node, at));
+        let diagnostic = self.error(place, error.to_string());
+        if let MountError::Expand(error) = error { diagnostic.label(error.expected()) } else { diagnostic }
     }
 
     fn bind(&mut self, mount: &Mount, source: &str, spot: &Spot<'_>) -> Result<RunMount, Diagnostic> {
@@ -108,16 +120,21 @@ impl Planner<'_> {
             origin => Some(self.source_ref(spot.stage, origin, spot.span)?),
         };
         let source = path::join("/", source.as_deref().unwrap_or("/"));
+        // As BuildKit has it: what `source` names keeps its looks, and without one a directory that is given looks is
+        // made for that and empty.
+        let has_looks = mode.is_some() || uid.is_some() || gid.is_some();
+        let (mode, uid, gid) = if source == "/" { (*mode, *uid, *gid) } else { (None, None, None) };
+        let from = from.filter(|_| !has_looks || source != "/");
         Ok(RunMount::Cache {
             id: namespace.map_or(id.clone(), |namespace| format!("{namespace}/{id}")),
             target: self.mount_target(&mount.target, spot)?,
             sharing: *sharing,
             from: from.filter(|from| *from != SourceRef::Scratch),
-            mode: *mode,
-            uid: *uid,
-            gid: *gid,
+            mode,
+            uid,
+            gid,
             read_only: mount.read_only == Some(true),
-            start_empty: spot.no_cache && source == "/" && (mode.is_some() || uid.is_some() || gid.is_some()),
+            start_empty: spot.no_cache && source == "/" && has_looks,
             source,
         })
     }

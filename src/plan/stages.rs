@@ -2,10 +2,11 @@
 
 use super::graph::ImageFacts;
 use super::planner::Planner;
-use super::{Options, reference};
+use super::{Options, reference, words};
 use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
 use crate::dockerfile::ast::{self, Instruction, Kind, Spanned, Stage, Word};
+use crate::dockerfile::expand::ExpandFailure;
 use crate::dockerfile::lint::fix;
 use crate::image::Platform;
 use std::borrow::Cow;
@@ -158,16 +159,20 @@ impl<'a> Planner<'a> {
     }
 
     fn expand_from(&mut self, word: &'a Word) -> Result<String, Diagnostic> {
-        let expanded =
-            self.words.expand(&word.node, &self.globals.args).map_err(|message| self.error(word.span, message))?;
+        let expanded = self
+            .words
+            .expand(&word.node, &self.globals.args)
+            .map_err(|error| self.unexpanded(word.span, word, &error))?;
         self.lint_undefined_in_from(&expanded.unmatched, word.span);
         Ok(expanded.text)
     }
 
     fn stage_platform(&mut self, ast: &'a Stage, name: &str) -> Result<Option<Platform>, Diagnostic> {
         let Some(word) = &ast.platform else { return Ok(None) };
-        let expanded =
-            self.words.expand(&word.node, &self.globals.args).map_err(|message| self.error(word.span, message))?;
+        let expanded = self
+            .words
+            .expand(&word.node, &self.globals.args)
+            .map_err(|error| self.unexpanded(word.span, word, &error))?;
         self.lint_undefined_in_from(&expanded.unmatched, word.span);
         if expanded.text.is_empty() {
             return Err(self.error(word.span, format!("empty platform value from expression `{}`", word.node)));
@@ -258,7 +263,7 @@ impl<'a> Planner<'a> {
             return Ok(Origin::Main);
         }
         let expanded =
-            self.words.expand(&from.node, &Default::default()).map_err(|message| self.error(span, message))?;
+            self.words.expand(&from.node, &Default::default()).map_err(|error| self.unexpanded(span, from, &error))?;
         if expanded.text != from.node {
             return Err(self
                 .error(span, format!("variable expansion is not supported in `--from`: `{}`", from.node))
@@ -286,8 +291,19 @@ impl<'a> Planner<'a> {
                 )
                 .hint("name a stage of its own with `FROM $IMAGE AS name`, its ARG before the first FROM"));
         }
-        // Unlike `COPY --from`, a number is no index of a stage here.
-        Ok(if from.is_empty() { Origin::Main } else { self.origin_called(&from) })
+        if from.is_empty() {
+            return Ok(Origin::Main);
+        }
+        let origin = self.origin_called(&from);
+        if matches!(origin, Origin::Image(_)) && from.parse().is_ok_and(|index: usize| index < self.stages.len()) {
+            let span = command.span_of(mount.span);
+            return Err(self
+                .error(span, format!("`from={from}` names an image: in `--mount` stages have names and no numbers"))
+                .hint(format!(
+                    "name the stage with `FROM ... AS name` and write `from=name` instead of `from={from}`"
+                )));
+        }
+        Ok(origin)
     }
 
     fn origin_called(&self, name: &str) -> Origin {
@@ -428,6 +444,11 @@ impl<'a> Planner<'a> {
         Diagnostic::error(Exit::Usage, message).at(self.source(), span)
     }
 
+    /// Returns the error for a word that cannot be expanded.
+    pub(super) fn unexpanded(&self, span: Span, word: &Word, error: &ExpandFailure) -> Diagnostic {
+        words::failure(self.source(), span, &word.node, error)
+    }
+
     /// Returns the text that spans point into.
     pub(super) fn source(&self) -> &'a Arc<Source> {
         &self.dockerfile.source
@@ -447,6 +468,6 @@ fn onbuild(trigger: &str, instruction: Instruction) -> Instruction {
         keyword: Spanned { node: "ONBUILD".to_owned(), span: instruction.keyword.span },
         text: format!("ONBUILD {}", instruction.text),
         comments: Vec::new(),
-        kind: Kind::Onbuild { trigger: trigger.to_owned(), instruction: Box::new(instruction) },
+        kind: Kind::Onbuild { trigger: trigger.to_owned(), instruction: Ok(Box::new(instruction)) },
     }
 }

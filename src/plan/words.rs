@@ -2,13 +2,19 @@
 
 use super::environment::Environment;
 use super::warn::is_secret_name;
+use crate::diag::{Diagnostic, Exit, Source, Span};
 use crate::dockerfile::ast::Mount;
-use crate::dockerfile::expand::{ExpandError, Expanded, Expander};
-use crate::dockerfile::mount::parse_mount;
+use crate::dockerfile::expand::{ExpandFailure, Expanded, Expander};
+use crate::dockerfile::mount::{MountError, parse_mount};
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// What stands in progress for the value of a variable that is named like a secret.
 const HIDDEN: &str = "***";
+
+/// A `--mount` that cannot be had, and the part of its text that is wrong.
+pub(super) type MountFailure = (MountError, Option<Range<usize>>);
 
 /// Expands the words of one Dockerfile.
 #[derive(Debug, Clone, Copy)]
@@ -22,18 +28,18 @@ impl Words {
         Words { escape }
     }
 
-    /// Expands a word; the message of an error is for people.
-    pub(super) fn expand(&self, word: &str, env: &Environment) -> Result<Expanded, String> {
+    /// Expands a word.
+    pub(super) fn expand(&self, word: &str, env: &Environment) -> Result<Expanded, ExpandFailure> {
         self.with(env, |expander| expander.word(word))
     }
 
     /// Expands a text and splits it at blanks.
-    pub(super) fn split(&self, text: &str, env: &Environment) -> Result<Vec<String>, String> {
+    pub(super) fn split(&self, text: &str, env: &Environment) -> Result<Vec<String>, ExpandFailure> {
         self.with(env, |expander| expander.words(text))
     }
 
     /// Expands the body of a heredoc.
-    pub(super) fn heredoc(&self, body: &str, env: &Environment) -> Result<Expanded, String> {
+    pub(super) fn heredoc(&self, body: &str, env: &Environment) -> Result<Expanded, ExpandFailure> {
         self.with(env, |expander| expander.heredoc(body))
     }
 
@@ -52,26 +58,38 @@ impl Words {
     }
 
     /// Parses and expands a `--mount`; returns it with the variables that are not defined.
-    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, BTreeSet<String>), String> {
+    ///
+    /// The error has the part of the text that could not be expanded, if that is what failed and where it is found.
+    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, BTreeSet<String>), MountFailure> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         let expander = Expander::new(self.escape, &lookup);
         let mut unmatched = BTreeSet::new();
-        let mut expand = |value: &str| {
-            let expanded = expander.word(value)?;
-            unmatched.extend(expanded.unmatched);
-            Ok(expanded.text)
+        let mut at = None;
+        let mut expand = |value: &str| match expander.word(value) {
+            Ok(expanded) => {
+                unmatched.extend(expanded.unmatched);
+                Ok(expanded.text)
+            }
+            Err(failure) => {
+                // Behind its `=`; a value in quotes that are doubled is not found as it is.
+                let start = text.find(&format!("={value}")).map(|start| start + 1);
+                at = start.map(|start| start + failure.at.start..start + failure.at.end);
+                Err(failure.error)
+            }
         };
-        let mount = parse_mount(text, &mut expand).map_err(|error| error.to_string())?;
-        Ok((mount, unmatched))
+        match parse_mount(text, &mut expand) {
+            Ok(mount) => Ok((mount, unmatched)),
+            Err(error) => Err((error, at)),
+        }
     }
 
     fn with<T>(
         &self,
         env: &Environment,
-        expand: impl FnOnce(&Expander<'_>) -> Result<T, ExpandError>,
-    ) -> Result<T, String> {
+        expand: impl FnOnce(&Expander<'_>) -> Result<T, ExpandFailure>,
+    ) -> Result<T, ExpandFailure> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
-        expand(&Expander::new(self.escape, &lookup)).map_err(|error| error.to_string())
+        expand(&Expander::new(self.escape, &lookup))
     }
 }
 
@@ -80,5 +98,21 @@ fn shown_value(env: &Environment) -> impl Fn(&str) -> Option<String> {
     |name| {
         let value = env.get(name)?;
         Some(if is_secret_name(name) && !value.is_empty() { HIDDEN.to_owned() } else { value.to_owned() })
+    }
+}
+
+/// Returns the error for a text that cannot be expanded, which points at the part that is wrong.
+pub(super) fn failure(source: &Arc<Source>, span: Span, text: &str, failure: &ExpandFailure) -> Diagnostic {
+    let span = part(source, span, text, failure.at.clone());
+    let error = Diagnostic::error(Exit::Usage, failure.to_string()).label(failure.error.expected());
+    error.at(source, span)
+}
+
+/// Returns the place of a part of a text; of the whole where the text is not in the source as it is, because its lines
+/// were joined or it is a trigger's.
+pub(super) fn part(source: &Arc<Source>, span: Span, text: &str, at: Range<usize>) -> Span {
+    match source.text.get(span.start..span.end) {
+        Some(written) if written == text => Span::new(span.start + at.start, span.start + at.end),
+        _ => span,
     }
 }

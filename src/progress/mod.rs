@@ -4,6 +4,7 @@
 //! that gets the time from outside: its whole output can be compared in a test.
 
 mod format;
+mod json;
 mod plain;
 mod quiet;
 mod rawjson;
@@ -16,6 +17,7 @@ mod tty;
 mod recorded;
 
 pub use format::{bytes as format_bytes, seconds as format_seconds};
+pub use json::{json_line, json_pretty};
 pub use text::without_ci_commands;
 
 use crate::cli::diagnostic::Style;

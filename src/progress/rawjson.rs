@@ -112,8 +112,8 @@ fn vertex_digest(kind: &str, number: u32, name: &str) -> String {
 }
 
 fn write(out: &mut dyn Write, status: &Status<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, status)?;
-    out.write_all(b"\n")
+    let line = super::json::json_line(status)? + "\n";
+    out.write_all(line.as_bytes())
 }
 
 impl Display for RawJson {

@@ -42,6 +42,7 @@ pub struct Options {
 pub struct Client {
     pub(super) shared: Arc<Shared>,
     progress: Option<Progress>,
+    keeps_names: bool,
 }
 
 pub(super) struct Shared {
@@ -80,12 +81,21 @@ impl Client {
             schemes: Mutex::default(),
             down: Mutex::default(),
         };
-        Client { shared: Arc::new(shared), progress: None }
+        Client { shared: Arc::new(shared), progress: None, keeps_names: false }
     }
 
     /// Returns the same client, whose transfers tell how far they are.
     pub fn with_progress(&self, progress: Progress) -> Client {
-        Client { shared: Arc::clone(&self.shared), progress: Some(progress) }
+        Client { progress: Some(progress), ..self.clone() }
+    }
+
+    /// Returns the same client, which pushes nothing under a name that stands for something else.
+    pub fn keeping_names(&self) -> Client {
+        Client { keeps_names: true, ..self.clone() }
+    }
+
+    pub(super) fn keeps_names(&self) -> bool {
+        self.keeps_names
     }
 
     /// Returns the HTTP client, for what else is fetched with the same settings.

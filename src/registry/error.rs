@@ -57,7 +57,7 @@ pub enum RegistryError {
         message: String,
     },
     /// Status 404 for a manifest.
-    #[error("`{reference}` does not exist in `{registry}`")]
+    #[error("`{reference}` is not found in `{registry}`")]
     UnknownManifest {
         /// The image asked for.
         reference: String,
@@ -65,7 +65,7 @@ pub enum RegistryError {
         registry: String,
     },
     /// Status 404 for a blob.
-    #[error("blob `{digest}` does not exist in `{repository}` of `{registry}`")]
+    #[error("blob `{digest}` is not found in `{repository}` of `{registry}`")]
     UnknownBlob {
         /// The blob.
         digest: Digest,
@@ -166,6 +166,18 @@ pub enum RegistryError {
         /// Why not.
         reason: &'static str,
     },
+    /// A push under a name that stands for something else, which the user does not want.
+    #[error("`{reference}` is in `{registry}` already, as `{actual}`; it is not overwritten by `{wanted}`")]
+    NameTaken {
+        /// The name.
+        reference: String,
+        /// The host asked.
+        registry: String,
+        /// What it stands for.
+        actual: Digest,
+        /// What was to be pushed.
+        wanted: Digest,
+    },
     /// registries.conf forbids it.
     #[error("`{name}` is blocked by registries.conf")]
     Blocked {
@@ -192,6 +204,11 @@ impl RegistryError {
     /// Tells whether another mirror may do better.
     pub(super) fn is_mirrors_fault(&self) -> bool {
         !matches!(self, Self::Blocked { .. } | Self::NoPlatform { .. } | Self::Registries(_) | Self::Source { .. })
+    }
+
+    /// Tells whether the registry answered that it does not have what was asked for.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::UnknownManifest { .. } | Self::UnknownBlob { .. })
     }
 }
 

@@ -122,6 +122,8 @@ impl Client {
     }
 
     /// Tries the mirrors in order, then the registry itself, whose error is the one that counts.
+    ///
+    /// But when there is no way to the registry, a mirror that answered that the content is not there says more.
     pub(super) async fn mirrored<T, F: Future<Output = Result<T, RegistryError>>>(
         &self,
         reference: &Reference,
@@ -131,13 +133,20 @@ impl Client {
         let Some(own) = endpoints.pop() else {
             return Err(RegistryError::Blocked { name: reference.name() });
         };
+        let mut missing = None;
         for mirror in endpoints {
             match attempt(mirror.clone()).await {
-                Err(error) if error.is_mirrors_fault() => self.note_failure(&mirror, &error),
+                Err(error) if error.is_mirrors_fault() => {
+                    self.note_failure(&mirror, &error);
+                    missing = missing.or_else(|| error.is_missing().then_some(error));
+                }
                 outcome => return outcome,
             }
         }
-        attempt(own).await
+        match (attempt(own).await, missing) {
+            (Err(RegistryError::Transport(_)), Some(missing)) => Err(missing),
+            (outcome, _) => outcome,
+        }
     }
 
     async fn fetch_at(
@@ -165,6 +174,18 @@ impl Client {
             })?;
         }
         Ok(Fetched { descriptor, bytes, document })
+    }
+
+    /// Returns what a reference names in one registry, whatever its mirrors say.
+    pub(super) async fn named_at(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+    ) -> Result<Descriptor, RegistryError> {
+        match self.head_at(endpoint.clone(), reference).await? {
+            Some(descriptor) => Ok(descriptor),
+            None => Ok(self.fetch_at(endpoint.clone(), reference, None).await?.descriptor),
+        }
     }
 
     async fn head_at(&self, endpoint: Endpoint, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {

@@ -57,10 +57,13 @@ impl Client {
     ) -> Result<Digest, RegistryError> {
         block_on(async {
             let endpoint = self.primary(reference)?;
+            self.check_name(&endpoint, reference, top).await?;
             self.push_all(&endpoint, blobs).await?;
             for manifest in manifests {
                 self.put(&endpoint, &Digest::of(&manifest.bytes).to_string(), manifest).await?;
             }
+            // Layers take their time, in which somebody else may have pushed.
+            self.check_name(&endpoint, reference, top).await?;
             self.put(&endpoint, &name(reference, top)?, top).await
         })
     }
@@ -73,6 +76,32 @@ impl Client {
     /// Pushes one manifest under a reference's tag (else its digest), e.g. a further tag of a pushed image.
     pub fn put_manifest(&self, reference: &Reference, manifest: &PushManifest) -> Result<Digest, RegistryError> {
         block_on(async { self.put(&self.primary(reference)?, &name(reference, manifest)?, manifest).await })
+    }
+
+    /// Fails where a name that is to be kept stands for something else than `top`.
+    ///
+    /// The distribution-spec has no way to write a name only if it is not there, so what another writes between the
+    /// question and our own writing is not seen.
+    async fn check_name(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        top: &PushManifest,
+    ) -> Result<(), RegistryError> {
+        if !self.keeps_names() || reference.tag.is_none() {
+            return Ok(());
+        }
+        let named = Reference { digest: None, ..reference.clone() };
+        let actual = match self.named_at(endpoint, &named).await {
+            Ok(descriptor) => descriptor.digest,
+            Err(RegistryError::UnknownManifest { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let wanted = Digest::of(&top.bytes);
+        if actual == wanted {
+            return Ok(());
+        }
+        Err(RegistryError::NameTaken { reference: named.to_string(), registry: endpoint.host.clone(), actual, wanted })
     }
 
     async fn push_all(&self, endpoint: &Endpoint, blobs: &[PushBlob]) -> Result<(), RegistryError> {

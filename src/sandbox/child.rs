@@ -54,7 +54,7 @@ pub fn child_main() -> ! {
         if !is_reader_alive(&failure) {
             std::process::exit(1);
         }
-        let Err(failed) = if spec.is_chroot { chroot::run(&spec, &pool) } else { run(&spec, &pool) };
+        let Err(failed) = if spec.is_chroot { chroot::run(&spec, &pool, &failure) } else { run(&spec, &pool) };
         report(failure, failed);
     }
     std::process::exit(1);

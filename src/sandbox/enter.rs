@@ -55,7 +55,7 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
     }
     let can_run = match rung {
         Rung::Root | Rung::Rootless | Rung::SingleId | Rung::Chroot => Ok(()),
-        Rung::None => Err(best_wall(probe, "this machine allows nothing that RUN could be isolated with")),
+        Rung::None => Err(wall_of_none(probe)),
     };
     Ok(Entered { rung, overlay_form: probe.overlay_form(rung), can_run })
 }
@@ -91,10 +91,15 @@ pub fn in_rung(probe: &Probe, rung: Rung, attempt: impl FnOnce() -> Result<(), S
 const REPORT_LIMIT_BYTES: u64 = 64 << 10;
 
 /// Names the wall in front of the nearest rung on which steps run, and its mend.
-fn best_wall(probe: &Probe, what: &str) -> Wall {
+fn wall_of_none(probe: &Probe) -> Wall {
+    if let Some(able) = Rung::ALL.into_iter().find(|rung| *rung != Rung::None && probe.allows(*rung).is_ok()) {
+        let mend = format!("leave `--isolation none` away: this machine allows isolation `{able}`");
+        return Wall::new("isolation `none` runs no commands", mend);
+    }
+    let what = "this machine allows nothing that RUN could be isolated with";
     let nearest = if probe.euid == 0 { Rung::Chroot } else { Rung::SingleId };
     match probe.allows(nearest) {
-        Ok(()) => Wall::new(what, format!("use `--isolation {nearest}`")),
+        Ok(()) => Wall::new(what, ""),
         Err(wall) if probe.euid == 0 => Wall::new(format!("{what}: {}", wall.what), wall.mend),
         Err(wall) => Wall::new(
             format!("{what}: {}", wall.what),

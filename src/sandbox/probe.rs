@@ -47,11 +47,12 @@ impl Rung {
 }
 
 impl Rung {
-    /// Returns what of a step is not real on this rung; empty where all is.
-    pub fn emulates(self) -> &'static str {
+    /// Returns what of a step is not real or not kept apart on this rung; empty where all is.
+    pub fn lacks(self) -> &'static str {
         match self {
             Rung::SingleId => "owners, users and device nodes are emulated",
-            Rung::Root | Rung::Rootless | Rung::Chroot | Rung::None => "",
+            Rung::Chroot => "RUN shares files, processes and network of this container, and root can leave its chroot",
+            Rung::Root | Rung::Rootless | Rung::None => "",
         }
     }
 }

@@ -15,6 +15,11 @@ use std::path::Path;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
+/// Returns the size of a step's `/dev/shm`, bytes.
+pub(super) fn shm_size(spec: &RunSpec<'_>) -> u64 {
+    spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES)
+}
+
 /// The specification for the step's process and the descriptors that go with it.
 pub(super) struct Request {
     /// The specification, see [`wire::read`].
@@ -65,7 +70,7 @@ impl Request {
             has_own_network: matches!(spec.network, Network::None | Network::Private),
             network_gate: network.map(|(_, gate)| gate),
             hostname: pool.put(spec.hostname.as_bytes()),
-            shm_size_bytes: spec.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
+            shm_size_bytes: shm_size(spec),
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
             capabilities: spec.bounds.capabilities.0,

@@ -19,11 +19,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// What of /proc and /sys is hidden, as Docker does it.
-const MASKED_PROC: [&str; 9] =
+pub(super) const MASKED_PROC: [&str; 9] =
     ["acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list"];
-const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+pub(super) const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// What of /proc cannot be written.
-const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+pub(super) const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Name, major and minor number of the device nodes of /dev.
 pub(super) const DEVICES: [(&str, u32, u32); 6] =

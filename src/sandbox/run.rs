@@ -11,7 +11,7 @@ use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::network::Connector;
 use super::probe::Rung;
-use super::request::{Request, network_files};
+use super::request::{Request, network_files, shm_size};
 use super::seccomp::succeed_program;
 use super::single_id::{MUST_SUCCEED, SingleId};
 use super::spec::{MountSpec, RunError, RunSpec};
@@ -22,8 +22,8 @@ use super::user::{self, User};
 use super::wire;
 use crate::event::Stream;
 use crate::plan::graph::Network;
+use crate::sys::Root;
 use crate::sys::process::{Child, Command, ExitStatus, sealed_memory, sealed_program, spawn};
-use crate::sys::{Root, restrict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -42,6 +42,10 @@ pub const RUN_ARGUMENT: &str = "__run";
 const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes that a report of failure may have.
 const FAILURE_LIMIT_BYTES: u64 = 64 << 10;
+
+/// What a step's output ends with where its calls could not be answered.
+const NOT_PLAYED: &[u8] = b"cooper: system calls cannot be answered here, so chown and setuid did nothing: \
+    what this step made belongs to root\n";
 
 /// Directories that every step needs; they stay in the image, as Docker leaves them.
 const KERNEL_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -103,13 +107,14 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        match spec.network {
-            Network::None => return Err(RunError::NeedsNamespaces("a step without network")),
-            Network::Private => return Err(RunError::NeedsNamespaces("a network of its own")),
-            Network::Default | Network::Host => {}
+        if spec.network == Network::Private {
+            return Err(RunError::Network {
+                what: "isolation `chroot` has no namespaces".to_owned(),
+                mend: "use `--network=none` or `--network=host`".to_owned(),
+            });
         }
         let mut covers = Covers::new(spec.root, aside)?;
-        let put = covers.put(&network_files(spec, None)?, &spec.mounts);
+        let put = covers.put(&network_files(spec, None)?, &spec.mounts, shm_size(spec));
         let result = put.and_then(|()| self.run_prepared(spec, user, output, cancel));
         let removed = covers.remove();
         let status = result?;
@@ -155,14 +160,10 @@ impl Runner {
         let mut readers = pipes.into_readers();
         let socket = ours.map(OwnedFd::from);
         let (pumped, status, served) = std::thread::scope(|scope| {
-            let serving = supervisor.as_mut().zip(socket.as_ref()).map(|(supervisor, socket)| {
-                scope.spawn(move || {
-                    if is_chroot {
-                        become_reader(user)?;
-                    }
-                    supervisor.serve(socket)
-                })
-            });
+            let serving = supervisor
+                .as_mut()
+                .zip(socket.as_ref())
+                .map(|(supervisor, socket)| scope.spawn(move || supervisor.serve(socket)));
             let pumped = pump(&child, &mut readers, output, cancel, spec.bounds.timeout);
             if pumped.is_err() {
                 self.end(&child);
@@ -173,10 +174,13 @@ impl Runner {
             (pumped, status, serving.map(std::thread::ScopedJoinHandle::join))
         });
         pumped?;
-        if let Some(Ok(Err(error))) = served {
-            return Err(io_error("answer system calls of the step")(error));
+        let failure = readers.failure()?;
+        match served {
+            Some(Ok(Err(error))) => return Err(io_error("answer system calls of the step")(error)),
+            Some(Ok(Ok(false))) if plays_user && failure.is_none() => output(Stream::Stderr, NOT_PLAYED),
+            _ => {}
         }
-        match readers.failure()? {
+        match failure {
             None => status,
             Some(failure) => failed(failure, spec, output),
         }
@@ -196,7 +200,7 @@ impl Runner {
     fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
-            Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
+            Rung::Chroot => Supervisor::new(vec![Box::new(proc_of(spec)?)]).with_several_roots(),
             Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
             Rung::Root | Rung::None => return Ok(None),
         };
@@ -243,13 +247,10 @@ fn name_of(root: &Root) -> Result<PathBuf, RunError> {
     Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
-/// Lets this thread read the memory of a user's processes: without CAP_SYS_PTRACE the ids must be the same.
-fn become_reader(user: &User) -> io::Result<()> {
-    if user.uid == 0 {
-        return Ok(());
-    }
-    rustix::thread::set_keep_capabilities(true)?;
-    restrict::become_user(user.uid, user.gid, &user.groups)
+/// Returns what answers for /proc, which must be in its place.
+fn proc_of(spec: &RunSpec<'_>) -> Result<Proc, RunError> {
+    Proc::new(spec.root, name_of(spec.root)?, spec.hostname.clone(), shm_size(spec))
+        .map_err(io_error("open `/proc` of the step"))
 }
 
 /// Names what the builder was doing.

@@ -3,6 +3,7 @@
 use super::cgroup::Leaf;
 use super::user::UserError;
 use crate::plan::graph::Network;
+use crate::store::Away;
 use crate::sys::Root;
 use crate::sys::capability::Capabilities;
 use std::ffi::OsString;
@@ -78,6 +79,9 @@ pub enum MountSpec {
         read_only: bool,
         /// With the mounts below it.
         is_recursive: bool,
+        /// Where it is noted that the source itself is in the step's root, while there are no mounts; a source without is
+        /// thrown away after the step.
+        away: Option<Away>,
     },
     /// A mount that is attached nowhere (a view of another step), or a path in it.
     Overlay {
@@ -192,9 +196,6 @@ pub enum RunError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Something that a step asks for needs a namespace or a mount.
-    #[error("{0} is not possible with isolation `chroot`")]
-    NeedsNamespaces(&'static str),
     /// It cannot have a network of its own.
     #[error("a network of its own (`--network=private`): {what}")]
     Network {

@@ -5,6 +5,7 @@
 //! followed inside the image only (buildah CVE-2024-9676).
 
 use crate::sys::Root;
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -14,6 +15,9 @@ pub const USER_FILE_LIMIT_BYTES: u64 = 10 << 20;
 /// Greatest id: those above wrap to others, root among them, in programs that hold them signed
 /// (containerd CVE-2024-40635).
 const MAX_ID: u32 = i32::MAX as u32;
+
+/// Most groups that a process can be in (`NGROUPS_MAX` of Linux).
+const GROUP_LIMIT: usize = 65536;
 
 /// A user of an image with its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,9 @@ pub enum UserError {
     /// A number that is no id.
     #[error("uids and gids must be in range 0-2147483647: `{0}`")]
     Range(String),
+    /// More groups than there can be.
+    #[error("user {0} is in more than {GROUP_LIMIT} groups of the image")]
+    Groups(String),
     /// A file of the image cannot be read.
     #[error("read `{path}` of the image")]
     Read {
@@ -113,10 +120,14 @@ fn resolve_in(passwd: &str, group: &str, wanted: &str) -> Result<User, UserError
     }
     let mut list = vec![gid];
     if let (Some(account), true) = (&account, group_name.is_empty()) {
+        let mut seen = HashSet::from([gid]);
         for (_, id, members) in groups(group) {
-            if members.split(',').any(|member| member == account.name) && !list.contains(&id) && id <= MAX_ID {
+            if members.split(',').any(|member| member == account.name) && id <= MAX_ID && seen.insert(id) {
                 list.push(id);
             }
+        }
+        if list.len() > GROUP_LIMIT {
+            return Err(UserError::Groups(account.name.to_owned()));
         }
     }
     // Of several users with one id the first gives the home, as in runc.

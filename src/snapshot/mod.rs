@@ -1,10 +1,12 @@
 //! The root file system of a step: layers stacked by overlayfs, or a copy where it is refused.
 
 pub mod copy;
+mod opaque;
 pub mod overlay;
 pub mod search;
 pub mod upper;
 
+pub use opaque::drop_idle_marks;
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};
 
 use crate::sys::{Root, owner};

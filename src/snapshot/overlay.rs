@@ -2,11 +2,12 @@
 //!
 //! Each layer is one `lowerdir+` of its own, so a colon or a comma in a path is nothing special and the page that
 //! `mount(2)` has for options is no limit.  Kernels before 6.8 do not know `lowerdir+`; there the list is a string of
-//! descriptors (`/proc/self/fd/N`), which are short and hold no special character either.
+//! descriptors (`/proc/self/fd/N`), which are short and hold no special character either.  The new mount API takes 255 bytes
+//! of it, 14 layers or so; what is longer goes through `mount(2)`, whose page is enough for more than 200.
 
 use super::Mounted;
 use crate::sys::Root;
-use crate::sys::mount::{Attributes, FsOption, new_mount};
+use crate::sys::mount::{Attributes, FsOption, new_mount, new_mount_classic};
 use crate::sys::overlay::OverlayForm;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 /// Layers that the kernel stacks at most.
 pub const LAYER_LIMIT: usize = 500;
+
+/// Bytes that `fsconfig` takes as the value of an option, NUL included.
+const FSCONFIG_VALUE_BYTES: usize = 256;
 
 /// Stacks `lower` (the top layer first) and the writable `upper`; `work` is an empty directory beside `upper`.
 ///
@@ -29,7 +33,7 @@ pub fn mount(lower: &[PathBuf], upper: &Path, work: &Path, form: OverlayForm) ->
         lower
     };
     let writable = [place(upper)?, place(work)?];
-    let fd = stack(lower, Some(&writable), form)?;
+    let fd = stack(lower, Some(&writable), form, work)?;
     Ok(Mounted { root: Root::from_fd(fd) })
 }
 
@@ -40,8 +44,8 @@ pub fn view(lower: &[PathBuf], scratch: &Path, form: OverlayForm) -> io::Result<
     let fd = match lower {
         [] => return Root::open(&empty_directory(scratch)?),
         // One layer may still hold whiteouts and marks, so it is not simply opened.
-        [single] => stack(&[single.clone(), empty_directory(scratch)?], None, form)?,
-        several => stack(several, None, form)?,
+        [single] => stack(&[single.clone(), empty_directory(scratch)?], None, form, scratch)?,
+        several => stack(several, None, form, scratch)?,
     };
     Ok(Root::from_fd(fd))
 }
@@ -64,25 +68,69 @@ fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn stack(lower: &[PathBuf], writable: Option<&[OwnedFd; 2]>, form: OverlayForm) -> io::Result<OwnedFd> {
+/// `beside` is a directory in whose parent a mount point may be made.
+fn stack(lower: &[PathBuf], writable: Option<&[OwnedFd; 2]>, form: OverlayForm, beside: &Path) -> io::Result<OwnedFd> {
     if lower.len() > LAYER_LIMIT {
-        let text = format!("{} layers are more than overlayfs stacks ({LAYER_LIMIT})", lower.len());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        return Err(too_many(lower.len(), LAYER_LIMIT));
     }
     let lower = lower.iter().map(|path| place(path)).collect::<io::Result<Vec<_>>>()?;
     let names: Vec<String> = lower.iter().map(by_descriptor).collect();
     let singly: Vec<FsOption<'_>> = names.iter().map(|name| FsOption::Value("lowerdir+", name)).collect();
-    match stack_options(&singly, writable, form) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            let joined = names.join(":");
-            // A kernel that knows `lowerdir+` says the same again here, so a true refusal stays what it is.
-            stack_options(&[FsOption::Value("lowerdir", &joined)], writable, form).map_err(|_| error)
-        }
+    match stack_options(&singly, writable, form, new_overlay) {
+        // A kernel that knows `lowerdir+` says the same again here, so a true refusal stays what it is.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => stack_joined(&names, writable, form, beside)
+            .map_err(|again| if is_too_many(&again) { again } else { error }),
         result => result,
     }
 }
 
-fn stack_options(lower: &[FsOption<'_>], writable: Option<&[OwnedFd; 2]>, form: OverlayForm) -> io::Result<OwnedFd> {
+/// Stacks layers as kernels before 6.8 want them named.
+fn stack_joined(
+    names: &[String],
+    writable: Option<&[OwnedFd; 2]>,
+    form: OverlayForm,
+    beside: &Path,
+) -> io::Result<OwnedFd> {
+    let joined = names.join(":");
+    let lower = [FsOption::Value("lowerdir", &joined)];
+    if joined.len() < FSCONFIG_VALUE_BYTES {
+        return stack_options(&lower, writable, form, new_overlay);
+    }
+    let point = tempfile::Builder::new().prefix("mount-").tempdir_in(beside.parent().unwrap_or(beside))?;
+    let mounted = stack_options(&lower, writable, form, |options, attributes| {
+        new_mount_classic("overlay", options, attributes, point.path())
+    });
+    mounted.map_err(|error| match error.raw_os_error() {
+        Some(libc::E2BIG) => {
+            let most = names.len() * OPTIONS_BYTES / joined.len();
+            too_many(names.len(), most)
+        }
+        _ => error,
+    })
+}
+
+/// Bytes that `mount(2)` takes as options, without the other options.
+const OPTIONS_BYTES: usize = 3900;
+
+fn too_many(count: usize, limit: usize) -> io::Error {
+    let text = format!("{count} layers are more than overlayfs stacks here ({limit})");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+fn is_too_many(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() == io::ErrorKind::InvalidInput
+}
+
+fn new_overlay(options: &[FsOption<'_>], attributes: Attributes) -> io::Result<OwnedFd> {
+    new_mount("overlay", options, attributes)
+}
+
+fn stack_options(
+    lower: &[FsOption<'_>],
+    writable: Option<&[OwnedFd; 2]>,
+    form: OverlayForm,
+    make: impl Fn(&[FsOption<'_>], Attributes) -> io::Result<OwnedFd>,
+) -> io::Result<OwnedFd> {
     let writable = writable.map(|[upper, work]| [by_descriptor(upper), by_descriptor(work)]);
     let mut options = lower.to_vec();
     if let Some([upper, work]) = &writable {
@@ -98,7 +146,7 @@ fn stack_options(lower: &[FsOption<'_>], writable: Option<&[OwnedFd; 2]>, form: 
         options.push(FsOption::Flag("userxattr"));
     }
     let attributes = if writable.is_some() { Attributes::empty() } else { Attributes::MOUNT_ATTR_RDONLY };
-    match new_mount("overlay", &options, attributes) {
+    match make(&options, attributes) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             options.retain(|option| match (form, option) {
                 // Linux 5.10 and later.
@@ -107,7 +155,7 @@ fn stack_options(lower: &[FsOption<'_>], writable: Option<&[OwnedFd; 2]>, form: 
                 (OverlayForm::User, FsOption::Value("redirect_dir" | "metacopy", _)) => false,
                 _ => true,
             });
-            new_mount("overlay", &options, attributes).map_err(|_| error)
+            make(&options, attributes).map_err(|_| error)
         }
         result => result,
     }

@@ -14,6 +14,7 @@
 //! is held by a shared lock of its own, and the names of images by one that is held for a rename.  Last uses are the times
 //! of files: a hit renews that of its record, its layers and what it knows of its base.
 
+mod away;
 mod blobs;
 mod check;
 mod file;
@@ -31,6 +32,7 @@ mod records;
 mod tests;
 mod usage;
 
+pub use away::{Away, WorkDirectory};
 pub use blobs::BlobWriter;
 pub use check::{Finding, check};
 pub use form::{TreeForm, Usable};

@@ -1,5 +1,6 @@
 //! Cache mounts: directories that outlive the build, by id.
 
+use super::away::Away;
 use super::layers::random_name;
 use super::lock::{self, Mode};
 use super::{IoContext, Store, StoreError, file};
@@ -34,6 +35,11 @@ impl HeldMount {
         self.directory.join("data")
     }
 
+    /// Returns the note that tells where its data is while that is not in its place.
+    pub fn away(&self) -> Away {
+        Away::of(&self.directory)
+    }
+
     /// Says that it is filled: from now on it is not new, and a shared one is open to others.
     pub fn mark_filled(&mut self) -> Result<(), StoreError> {
         let marker = self.directory.join(FILLED);
@@ -50,11 +56,13 @@ impl Store {
     /// Takes a cache mount that everyone may use at once; a new one is the caller's alone until it is filled.
     pub fn shared_mount(&self, id: &str) -> Result<HeldMount, StoreError> {
         let directory = self.mount_path(id, 0);
-        let mut held = again(&directory, || {
+        let held = again(&directory, || {
             // Who comes while another fills it waits for the shared lock, and then finds it filled.
-            let mode = if directory.join(FILLED).exists() { Mode::Shared } else { Mode::Exclusive };
-            lock::lock(&directory, mode).map(|lock| held(directory.clone(), lock))
+            // So does who has to bring back what a killed build left elsewhere.
+            let is_ready = directory.join(FILLED).exists() && !Away::of(&directory).is_noted();
+            lock::lock(&directory, if is_ready { Mode::Shared } else { Mode::Exclusive })
         })?;
+        let mut held = self::held(directory, held)?;
         held.is_shared = true;
         if !held.is_new {
             held.lock.lock_shared().during("lock", &held.directory)?;
@@ -66,11 +74,11 @@ impl Store {
     pub fn locked_mount(&self, id: &str, on_wait: impl FnOnce()) -> Result<HeldMount, StoreError> {
         let directory = self.mount_path(id, 0);
         if let Some(lock) = again(&directory, || lock::try_lock(&directory, Mode::Exclusive))? {
-            return Ok(held(directory, lock));
+            return held(directory, lock);
         }
         on_wait();
         let lock = again(&directory, || lock::lock(&directory, Mode::Exclusive))?;
-        Ok(held(directory, lock))
+        held(directory, lock)
     }
 
     /// Takes a cache mount that nobody else uses now: the first free one of its copies.
@@ -78,7 +86,7 @@ impl Store {
         for copy in 0..PRIVATE_COPIES_LIMIT {
             let directory = self.mount_path(id, copy);
             if let Some(lock) = again(&directory, || lock::try_lock(&directory, Mode::Exclusive))? {
-                return Ok(held(directory, lock));
+                return held(directory, lock);
             }
         }
         Err(StoreError::Damaged { path: self.mount_path(id, 0), reason: "all its private copies are in use".into() })
@@ -107,10 +115,12 @@ impl Store {
     }
 }
 
-fn held(directory: PathBuf, lock: File) -> HeldMount {
+/// With a shared lock nothing can be noted: whoever notes something holds the mount alone.
+fn held(directory: PathBuf, lock: File) -> Result<HeldMount, StoreError> {
     file::renew(&lock);
+    Away::of(&directory).bring_back()?;
     let is_new = !directory.join(FILLED).exists();
-    HeldMount { directory, is_new, is_shared: false, lock }
+    Ok(HeldMount { directory, is_new, is_shared: false, lock })
 }
 
 /// Makes a mount's directory and takes it; makes it again when a prune was faster than the lock.

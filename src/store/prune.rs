@@ -69,6 +69,9 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     /// Removes what killed builds left in `tmp/`.  What a running build has there is locked or young.
     fn leftovers(&mut self) -> Result<(), StoreError> {
+        if !self.options.dry_run {
+            self.store.bring_back_mounts()?;
+        }
         for path in list(&self.store.root().join("tmp"))?.into_iter().filter(|path| is_older(path, TMP_AGE)) {
             let is_free = !path.is_dir() || matches!(lock::try_lock(&path, Mode::Exclusive), Ok(Some(_)));
             if is_free {

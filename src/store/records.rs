@@ -18,7 +18,8 @@ pub struct Record {
     /// Every layer of the resulting file system above the base image's, lowest first.
     ///
     /// All of them and not just the step's own: a layer is a difference to exactly those below it, and a step below that
-    /// has been run again may have made another one.  The base image is part of the key.
+    /// has been run again may have made another one.  The base image is part of the key.  Under the content key of a
+    /// `COPY --link`, whose layer is a difference to nothing, there is that layer alone.
     pub layers: Vec<LayerId>,
     /// When the step ran, seconds since the epoch.
     pub created: i64,

@@ -6,10 +6,10 @@
 
 use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -37,6 +37,37 @@ pub fn new_mount(kind: &str, options: &[FsOption<'_>], attributes: Attributes) -
     }
     fsconfig_create(context.as_fd())?;
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// Like [`new_mount`] by `mount(2)`, which takes longer options; `point` is an empty directory that nobody else uses.
+///
+/// Options that do not fit the page that there is for them are `E2BIG`.
+pub fn new_mount_classic(
+    kind: &str,
+    options: &[FsOption<'_>],
+    attributes: Attributes,
+    point: &Path,
+) -> io::Result<OwnedFd> {
+    /// Bytes of all options, NUL included: the smallest page.
+    const OPTIONS_BYTES: usize = 4096;
+    let options: Vec<String> = options
+        .iter()
+        .map(|option| match option {
+            FsOption::Flag(name) => (*name).to_owned(),
+            FsOption::Value(name, value) => format!("{name}={value}"),
+        })
+        .collect();
+    let options = CString::new(options.join(","))?;
+    if options.count_bytes() >= OPTIONS_BYTES {
+        return Err(rustix::io::Errno::TOOBIG.into());
+    }
+    rustix::mount::mount(kind, point, kind, MountFlags::empty(), options.as_c_str())?;
+    // What is on the mount point is a way to the copy and goes whether that was made or not.
+    let copied = open_path(point).and_then(|place| clone_mount(place.as_fd(), false));
+    rustix::mount::unmount(point, UnmountFlags::DETACH)?;
+    let copied = copied?;
+    set_attributes(copied.as_fd(), attributes, false)?;
+    Ok(copied)
 }
 
 /// Returns a copy of the mount (or of the part of it) that `source` stands for, attached nowhere.

@@ -71,11 +71,12 @@ impl Owner {
     fn parse(text: &[u8]) -> Option<Owner> {
         let fields: Vec<&str> = std::str::from_utf8(text).ok()?.split(':').collect();
         let number = |text: &str| text.parse::<u32>().ok();
+        let id = |text: &str| number(text).filter(|id| *id != u32::MAX);
         match fields[..] {
-            [uid, gid] => Some(Owner::new(number(uid)?, number(gid)?)),
+            [uid, gid] => Some(Owner::new(id(uid)?, id(gid)?)),
             [uid, gid, kind @ ("c" | "b"), major, minor] => {
                 let device = Device { is_block: kind == "b", major: number(major)?, minor: number(minor)? };
-                Some(Owner { uid: number(uid)?, gid: number(gid)?, device: Some(device) })
+                Some(Owner { uid: id(uid)?, gid: id(gid)?, device: Some(device) })
             }
             _ => None,
         }
@@ -120,7 +121,8 @@ pub fn set(file: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     if is_aside() {
         return record_at_path(&descriptor_path(&file), Owner::new(uid, gid));
     }
-    Ok(rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
+    let (uid, gid) = ids(uid, gid)?;
+    Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
 }
 
 /// Gives a name in a directory an owner; a link there is not followed.
@@ -129,8 +131,16 @@ pub fn set_at(directory: impl AsFd, name: &OsStr, uid: u32, gid: u32) -> io::Res
         let file = rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?;
         return record(&file, Owner::new(uid, gid));
     }
-    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    Ok(rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
+    let (uid, gid) = ids(uid, gid)?;
+    Ok(rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Refuses what chown(2) takes for `leave it as it is`.
+fn ids(uid: u32, gid: u32) -> io::Result<(Uid, Gid)> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::INVAL.into());
+    }
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
 
 const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -84,6 +84,24 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
 }
 
+/// Lets this thread do what another user may: its files are looked at with these ids, processes of that user can be read, and
+/// what is needed to become another user next stays.
+///
+/// Only this thread changes, and it must not become anything else in another way.  Needs CAP_SETUID and CAP_SETGID.
+pub fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the list is live and of the given length; the raw calls change the calling thread only.
+    unsafe {
+        // Back from 0 to 0 first: only this step brings capabilities over files back.
+        libc::syscall(libc::SYS_setfsuid, 0);
+        check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+        check(libc::syscall(libc::SYS_setresgid, gid, 0, 0))?;
+        libc::syscall(libc::SYS_setfsgid, gid);
+        check(libc::syscall(libc::SYS_setresuid, uid, 0, 0))?;
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
+    Ok(())
+}
+
 /// Asks for SIGKILL when the parent dies; lost at every change of user.
 pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: prctl with integers only.
@@ -109,6 +127,25 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     // SAFETY: the structure is live; a null pointer asks for no old value.
     check(unsafe {
         libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
+    })
+}
+
+/// Returns the soft and the hard limit of a process by the limit's number.
+pub fn limit_of(process: u32, resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is live; a null pointer changes nothing.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, process, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
+    })?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets the soft limit of a process, whose hard limit stays as it is, given here.
+pub fn set_soft_limit_of(process: u32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the structure is live; a null pointer asks for no old value.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, process, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
     })
 }
 

@@ -38,6 +38,12 @@ impl Answer {
         Answer { head: format!("{status} As Asked\r\n"), body: Vec::new(), stated_bytes: None, times: 1 }
     }
 
+    /// States another length than that of the body.
+    pub fn stating(mut self, length_bytes: u64) -> Answer {
+        self.stated_bytes = Some(length_bytes);
+        self
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Answer {
         self.head.push_str(&format!("{name}: {value}\r\n"));
         self
@@ -52,7 +58,15 @@ pub struct Server {
 
 impl Server {
     pub fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Server {
+        Server::start_with_host(|_| answer)
+    }
+
+    /// Starts a server whose answers name itself.
+    pub fn start_with_host<A: Fn(&Request) -> Answer + Send + Sync + 'static>(
+        answers: impl FnOnce(String) -> A,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answer = answers(format!("localhost:{}", listener.local_addr().unwrap().port()));
         let server = Server { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let (seen, answer) = (server.seen.clone(), Arc::new(answer));
         std::thread::spawn(move || {
@@ -69,6 +83,11 @@ impl Server {
         format!("localhost:{}", self.address.port())
     }
 
+    /// Returns its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Returns what it was asked so far.
     pub fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
@@ -81,6 +100,10 @@ fn serve(mut connection: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && matches!(connection.read(&mut byte), Ok(1)) {
         head.push(byte[0]);
+        // The beginning of TLS, which is tried first: this server has none.
+        if head == [0x16] {
+            return;
+        }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut words = head.split(' ');
@@ -98,7 +121,7 @@ fn serve(mut connection: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(
 }
 
 /// A registry with one image; `change` may answer otherwise.
-fn registry(image: &Image, change: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) -> Server {
+pub fn registry(image: &Image, change: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) -> Server {
     let manifest = serde_json::to_vec(&image.manifest()).unwrap();
     let mut blobs: Vec<Vec<u8>> = image.layers.iter().map(|(bytes, _)| bytes.clone()).collect();
     blobs.push(image.config_bytes());
@@ -116,7 +139,8 @@ fn registry(image: &Image, change: impl Fn(&Request) -> Option<Answer> + Send + 
     })
 }
 
-fn small() -> Image {
+/// Returns an image of one small file.
+pub fn small() -> Image {
     Image::of([super::tar::Tar::new().file("f", b"1").end()])
 }
 
@@ -126,7 +150,7 @@ fn layer_of(image: &Image) -> String {
 
 /// Builds on the server's image.
 #[track_caller]
-fn pull(bench: &Bench, server: &Server) -> super::bench::Outcome {
+pub fn pull(bench: &Bench, server: &Server) -> super::bench::Outcome {
     bench.build(&format!("FROM {}/a/b:c\nWORKDIR /x\n", server.host()), &[])
 }
 

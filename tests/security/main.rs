@@ -7,15 +7,21 @@
 
 mod bench;
 mod cache;
+mod configs;
 mod contexts;
 mod downloads;
+mod entries;
 mod layers;
 mod layout;
 mod limits;
 mod outputs;
+mod registries;
+mod repositories;
 mod rungs;
 mod runs;
 mod secrets;
 mod store;
+mod table;
 mod tar;
+mod terminal;
 mod walk;

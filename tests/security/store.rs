@@ -160,3 +160,71 @@ fn a_full_disk_is_told_and_leaves_no_mount() {
     assert!(text.contains("No space left"), "{text}");
     bench.assert_outside_is_untouched();
 }
+
+#[test]
+fn a_store_inside_of_the_context_is_not_copied_into_itself() {
+    on(EVERY, |bench| {
+        bench.write("f", "x");
+        let (context, store) = (bench.text("context"), bench.path("context/store"));
+        for _ in 0..2 {
+            bench.write("Dockerfile", "FROM base\nCOPY . /all\nADD . /more\n");
+            let result = bench.run(&["--progress=plain", "-t", "a/b:c", &context], |command| {
+                command.env("COOPER_ROOT", &store);
+            });
+            assert!((0..5).contains(&result.code), "{}", result.text);
+        }
+    });
+}
+
+#[test]
+fn a_store_by_a_link_is_the_store_that_it_leads_to() {
+    let bench = Bench::new(any_account());
+    symlink("store", bench.path("link")).unwrap();
+    fs::create_dir(bench.path("store")).unwrap();
+    let (context, link) = (bench.text("context"), bench.path("link"));
+    let build = |mode: u32| {
+        fs::set_permissions(bench.path("store"), fs::Permissions::from_mode(mode)).unwrap();
+        bench.write("Dockerfile", "FROM scratch\nWORKDIR /x\n");
+        bench.run(&["--progress=plain", &context], |command| {
+            command.env("COOPER_ROOT", &link);
+        })
+    };
+    // What counts is the directory and not the link, which everybody may follow.
+    build(0o777).refused("others may write");
+    build(0o770).refused("others may write");
+    build(0o700).succeeded();
+}
+
+#[test]
+fn clocks_that_jump_do_no_harm() {
+    on(EVERY, |bench| {
+        bench.write("f", "x");
+        let text = "FROM base\nCOPY f /f\nWORKDIR /w\n";
+        for seconds in [0u64, 1 << 32, 1 << 33, 1_000_000_000] {
+            bench.build(text, &["-t", "a/b:c"]).succeeded();
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+            set_times(&bench.path("store"), time);
+            set_times(&bench.path("context"), time);
+            bench.build(text, &["-t", "a/b:c"]).succeeded();
+            for arguments in [["du", "--verbose"].as_slice(), &["prune", "--force"], &["images"], &["store", "check"]] {
+                let output = bench.program().args(arguments).output().unwrap();
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert!(
+                    matches!(output.status.code(), Some(0..5)) && !told.contains("panicked"),
+                    "{arguments:?}: {told}"
+                );
+            }
+        }
+    });
+}
+
+/// Gives all files below a path a time.
+fn set_times(path: &Path, time: std::time::SystemTime) {
+    let Ok(metadata) = path.symlink_metadata() else { return };
+    if metadata.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| set_times(&entry.unwrap().path(), time));
+    }
+    if metadata.is_dir() || metadata.is_file() {
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    }
+}

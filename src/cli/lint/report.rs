@@ -92,7 +92,7 @@ pub fn encode(text: &str) -> String {
 
 /// Returns a value as indented JSON.
 pub fn to_json(value: &impl Serialize) -> Result<String, Diagnostic> {
-    let json = serde_json::to_string_pretty(value).map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?;
+    let json = crate::progress::json_pretty(value).map_err(|error| Diagnostic::from_error(Exit::Bug, &error))?;
     Ok(json + "\n")
 }
 

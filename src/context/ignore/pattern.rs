@@ -33,8 +33,17 @@ impl Pattern {
         // moby asks Go's own matching first, so what is an error there is one here.
         go_match(text, ".").map_err(|_| "a character class is not closed, or a backslash ends the pattern")?;
         let form = translate(&characters(text))?;
-        let plain = if matches!(form, Form::Expression(_)) { Plain::of(text) } else { Plain::default() };
-        Ok(Pattern { text: text.to_vec(), is_negated, line, form, plain, expression: OnceLock::new() })
+        let (mut plain, expression) = (Plain::default(), OnceLock::new());
+        if let Form::Expression(translated) = &form {
+            if has_operators(text) {
+                // Repetitions may multiply until no engine takes the expression.
+                let compiled = regex::Regex::new(translated).map_err(|_| "the pattern stands for too much")?;
+                let _ = expression.set(Some(compiled));
+            } else {
+                plain = Plain::of(text);
+            }
+        }
+        Ok(Pattern { text: text.to_vec(), is_negated, line, form, plain, expression })
     }
 
     /// Returns the pattern as messages show it.
@@ -65,6 +74,9 @@ impl Pattern {
 
     /// Returns whether the pattern could match something below a directory; `true` when in doubt.
     pub(super) fn may_match_below(&self, directory: &[u8]) -> bool {
+        if matches!(self.form, Form::Expression(_)) && has_operators(&self.text) {
+            return true;
+        }
         let mut components = self.text.split(|byte| *byte == b'/');
         for name in directory.split(|byte| *byte == b'/') {
             let Some(component) = components.next() else { return false };
@@ -82,6 +94,11 @@ impl Pattern {
         }
         components.next().is_some()
     }
+}
+
+/// Whether a pattern may have alternatives or repetitions, so that none of its text need be in a path.
+fn has_operators(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b'|' | b'{'))
 }
 
 /// Text as Go's regular expressions see it: a byte that is not UTF-8 is U+FFFD.
@@ -175,7 +192,7 @@ mod tests {
     proptest::proptest! {
         /// What is sorted out by its plain text must be what the expression sorts out.
         #[test]
-        fn plain_text_changes_no_result(pattern in r"[ab/*?^.\[é]{1,8}\]?", path in "[ab/.é]{1,8}") {
+        fn plain_text_changes_no_result(pattern in r"[ab/*?^.|{2}\[é]{1,8}\]?", path in "[ab/.é|{}2]{1,8}") {
             if let Ok(pattern) = Pattern::new(pattern.as_bytes(), false, 1)
                 && let Form::Expression(expression) = &pattern.form
             {

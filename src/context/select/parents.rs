@@ -23,12 +23,11 @@ pub(super) fn select(
     let pivot = source.windows(3).position(|window| window == b"/./");
     let (start, below) = pivot.map_or((b"/".as_slice(), source), |at| (&source[..at], &source[at + 3..]));
     let (start, below) = (absolute(start), absolute(below)[1..].to_vec());
+    if below.is_empty() {
+        return Err(SelectError::NoParents { pattern: text(source) });
+    }
     let before = selected.selection.items.len();
-    for (name, node) in named(tree, &start)? {
-        if below.is_empty() {
-            selected.add_tree(tree, &name, &node, exclude)?;
-            continue;
-        }
+    for (_, node) in named(tree, &start)? {
         // A wildcard in front of the pivot may match files too; there is nothing below them.
         if !node.is_directory() {
             continue;

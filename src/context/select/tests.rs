@@ -97,7 +97,10 @@ fn wildcards_go_by_component_and_are_sorted() {
     assert_eq!(context.list(&["d/*/f.*"]), ["f.txt"]);
     assert_eq!(context.list(&["[[]x"]), ["[x"]);
     assert_eq!(context.list(&["*.md"]), [] as [&str; 0]);
-    assert_eq!(context.select_with(&["*.md"], SelectOptions::default()).unwrap().unmatched, ["*.md"]);
+    for (pattern, directory) in [("*.md", "/"), ("d/*.md", "/d"), ("d/../*.md", "/"), ("d/*/x?", "/d")] {
+        let unmatched = context.select_with(&[pattern], SelectOptions::default()).unwrap().unmatched;
+        assert_eq!(unmatched, [Unmatched { pattern: pattern.to_owned(), directory: directory.into() }]);
+    }
     assert_eq!(context.error(&["[a"]), "syntax error in pattern `/[a`");
 }
 

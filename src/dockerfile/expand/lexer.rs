@@ -4,8 +4,9 @@
 //! is kept (see `Lexer::words`), because what `EXPOSE` puts into the image depends on it.
 
 use super::pattern::{replace, trim_prefix, trim_suffix};
-use super::{ExpandError, MAX_DEPTH, MAX_EXPANDED_BYTES};
+use super::{ExpandError, ExpandFailure, MAX_DEPTH, MAX_EXPANDED_BYTES};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// What is kept as written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,6 +25,7 @@ pub(super) struct Mode {
 
 /// The state of a walk.
 pub(super) struct Lexer<'a> {
+    text: &'a str,
     rest: &'a str,
     escape: char,
     mode: Mode,
@@ -31,6 +33,8 @@ pub(super) struct Lexer<'a> {
     /// The split word under way, shared by all levels of nesting.
     word: String,
     depth: usize,
+    /// Where the innermost thing that failed stands.
+    fault: Option<Range<usize>>,
     pub(super) used: BTreeSet<String>,
     pub(super) unmatched: BTreeSet<String>,
 }
@@ -50,12 +54,26 @@ impl<'a> Lexer<'a> {
         lookup: &'a dyn Fn(&str) -> Option<String>,
     ) -> Lexer<'a> {
         let (used, unmatched) = (BTreeSet::new(), BTreeSet::new());
-        Lexer { rest: text, escape, mode, lookup, word: String::new(), depth: 0, used, unmatched }
+        Lexer { text, rest: text, escape, mode, lookup, word: String::new(), depth: 0, fault: None, used, unmatched }
     }
 
     /// Returns the expanded text and its words.
-    pub(super) fn run(&mut self) -> Result<(String, Vec<String>), ExpandError> {
-        self.until(None, self.mode.keep_escapes)
+    pub(super) fn run(&mut self) -> Result<(String, Vec<String>), ExpandFailure> {
+        let result = self.until(None, self.mode.keep_escapes);
+        result.map_err(|error| ExpandFailure { error, at: self.fault.take().unwrap_or(0..self.text.len()) })
+    }
+
+    /// Returns how many bytes have been taken.
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
+    /// Notes where something failed that began at `start`, unless something in it did.
+    fn noted<T>(&mut self, start: usize, result: Result<T, ExpandError>) -> Result<T, ExpandError> {
+        if result.is_err() && self.fault.is_none() {
+            self.fault = Some(start..self.at());
+        }
+        result
     }
 
     fn peek(&self) -> Option<char> {
@@ -114,7 +132,9 @@ impl<'a> Lexer<'a> {
                     append(&mut result, &opening)?;
                 }
                 '\'' | '"' if !self.mode.quotes_are_plain => {
-                    let quoted = if c == '"' { self.double_quote()? } else { self.single_quote()? };
+                    let start = self.at();
+                    let quoted = if c == '"' { self.double_quote() } else { self.single_quote() };
+                    let quoted = self.noted(start, quoted)?;
                     self.add_raw(&mut words, &quoted);
                     append(&mut result, &quoted)?;
                 }
@@ -181,7 +201,10 @@ impl<'a> Lexer<'a> {
     /// `'..'`: nothing in it means anything.
     fn single_quote(&mut self) -> Result<String, ExpandError> {
         let body = &self.rest[1..];
-        let end = body.find('\'').ok_or(ExpandError::UnterminatedQuote { quote: '\'' })?;
+        let Some(end) = body.find('\'') else {
+            self.rest = "";
+            return Err(ExpandError::UnterminatedQuote { quote: '\'' });
+        };
         let raw = &self.rest[..end + 2];
         self.rest = &body[end + 1..];
         Ok(if self.mode.keep_quotes { raw.to_owned() } else { body[..end].to_owned() })
@@ -249,6 +272,12 @@ impl<'a> Lexer<'a> {
 
     /// `$name` or `${..}`.
     fn dollar(&mut self) -> Result<String, ExpandError> {
+        let start = self.at();
+        let value = self.substitution();
+        self.noted(start, value)
+    }
+
+    fn substitution(&mut self) -> Result<String, ExpandError> {
         self.next();
         if !self.eat('{') {
             let name = self.name();
@@ -262,10 +291,15 @@ impl<'a> Lexer<'a> {
         }
         match self.peek() {
             None => return Err(ExpandError::Unclosed { missing: '}' }),
-            Some('{' | '}' | ':') => return Err(ExpandError::BadSubstitution),
+            Some('{' | '}' | ':') => {
+                let start = self.at();
+                self.next();
+                return self.noted(start, Err(ExpandError::BadSubstitution));
+            }
             Some(_) => {}
         }
         let name = self.name();
+        let operator = self.at();
         match self.next() {
             None => Err(ExpandError::Unclosed { missing: '}' }),
             Some('}') => Ok(match self.value(name) {
@@ -278,7 +312,7 @@ impl<'a> Lexer<'a> {
             },
             Some(operator @ ('+' | '-' | '?' | '#' | '%')) => self.operation(name, operator, false),
             Some('/') => self.replacement(name),
-            Some(other) => Err(unsupported(name, other.to_string())),
+            Some(other) => self.noted(operator, Err(unsupported(name, other.to_string()))),
         }
     }
 
@@ -308,8 +342,11 @@ impl<'a> Lexer<'a> {
     fn operation(&mut self, name: &str, operator: char, null_is_unset: bool) -> Result<String, ExpandError> {
         let colon = if null_is_unset { ":" } else { "" };
         let is_trim = matches!(operator, '#' | '%');
+        let modifier = format!("{colon}{operator}");
+        let start = self.at() - modifier.len();
+        let modifier_at = start..self.at();
         if null_is_unset && is_trim {
-            return Err(unsupported(name, format!("{colon}{operator}")));
+            return self.noted(start, Err(unsupported(name, modifier)));
         }
         let (word, _) = self.until(Some('}'), is_trim)?;
         let value = self.value(name);
@@ -332,7 +369,10 @@ impl<'a> Lexer<'a> {
                 let trim = if operator == '#' { trim_prefix } else { trim_suffix };
                 trim(pattern, set.unwrap_or_default(), is_greedy)
             }
-            other => Err(unsupported(name, format!("{colon}{other}"))),
+            _ => {
+                self.fault.get_or_insert(modifier_at);
+                Err(unsupported(name, modifier))
+            }
         }
     }
 

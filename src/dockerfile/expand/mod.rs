@@ -8,6 +8,7 @@ mod pattern;
 
 use lexer::{Lexer, Mode};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// The largest result of an expansion in bytes: `ARG A=$A$A` doubles with every line.
 pub const MAX_EXPANDED_BYTES: usize = 16 << 20;
@@ -66,6 +67,35 @@ pub enum ExpandError {
     TooLarge,
 }
 
+impl ExpandError {
+    /// Returns what was expected where it failed; empty where nothing in the text is wrong.
+    pub fn expected(&self) -> &'static str {
+        match self {
+            ExpandError::UnterminatedQuote { .. } => "this quote is not closed",
+            ExpandError::Unclosed { missing: '/' } => "expected a second `/`, as in `${name/pattern/replacement}`",
+            ExpandError::Unclosed { .. } => "expected a `}` that closes it",
+            ExpandError::BadSubstitution => "expected the name of a variable",
+            ExpandError::UnsupportedModifier { .. } => {
+                "expected `}`, or one of `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`"
+            }
+            ExpandError::InvalidPattern { .. } => {
+                "expected plain text, `*` and `?`; a backslash stands before one of these or itself"
+            }
+            ExpandError::Required { .. } | ExpandError::TooDeep | ExpandError::TooLarge => "",
+        }
+    }
+}
+
+/// A failed expansion, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct ExpandFailure {
+    /// What failed.
+    pub error: ExpandError,
+    /// Bytes of the text that it is about: from the `$` or the quote that began it on.
+    pub at: Range<usize>,
+}
+
 /// An expanded word.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expanded {
@@ -100,7 +130,7 @@ impl<'a> Expander<'a> {
     ///
     /// # Errors
     /// See [`ExpandError`].
-    pub fn word(&self, word: &str) -> Result<Expanded, ExpandError> {
+    pub fn word(&self, word: &str) -> Result<Expanded, ExpandFailure> {
         self.expand(word, self.escape, Mode::default())
     }
 
@@ -111,7 +141,7 @@ impl<'a> Expander<'a> {
     ///
     /// # Errors
     /// See [`ExpandError`].
-    pub fn words(&self, text: &str) -> Result<Vec<String>, ExpandError> {
+    pub fn words(&self, text: &str) -> Result<Vec<String>, ExpandFailure> {
         let mode = Mode { splits: true, ..Mode::default() };
         let mut lexer = Lexer::new(text, self.escape, mode, self.lookup);
         lexer.run().map(|(_, words)| words)
@@ -122,7 +152,7 @@ impl<'a> Expander<'a> {
     ///
     /// # Errors
     /// See [`ExpandError`].
-    pub fn heredoc(&self, body: &str) -> Result<Expanded, ExpandError> {
+    pub fn heredoc(&self, body: &str) -> Result<Expanded, ExpandFailure> {
         self.expand(body, '\\', Mode { quotes_are_plain: true, ..Mode::default() })
     }
 
@@ -130,11 +160,11 @@ impl<'a> Expander<'a> {
     ///
     /// # Errors
     /// See [`ExpandError`].
-    pub fn shown(&self, text: &str) -> Result<Expanded, ExpandError> {
+    pub fn shown(&self, text: &str) -> Result<Expanded, ExpandFailure> {
         self.expand(text, self.escape, Mode { keep_quotes: true, keep_unset: true, ..Mode::default() })
     }
 
-    fn expand(&self, text: &str, escape: char, mode: Mode) -> Result<Expanded, ExpandError> {
+    fn expand(&self, text: &str, escape: char, mode: Mode) -> Result<Expanded, ExpandFailure> {
         if !text.contains(['$', '\'', '"', escape]) {
             return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
         }
@@ -184,7 +214,28 @@ mod tests {
     }
 
     fn word(text: &str) -> Result<String, ExpandError> {
-        Expander::new('\\', &lookup).word(text).map(|expanded| expanded.text)
+        Expander::new('\\', &lookup).word(text).map(|expanded| expanded.text).map_err(|failure| failure.error)
+    }
+
+    #[test]
+    fn a_failure_points_at_what_is_wrong() {
+        for (text, expected) in [
+            ("a${x", "${x"),
+            ("a${x:-${y}b", "${x:-${y}b"),
+            ("a${x:-${y", "${y"),
+            ("a${}b", "}"),
+            ("a${x^y}b", "^"),
+            ("a${x:=y}b", ":="),
+            ("a${x:#y}b", ":#"),
+            ("a${x/b}c", "${x/b}c"),
+            ("a'b", "'b"),
+            ("é\"b$x", "\"b$x"),
+            ("\"${nope?no}\"b", "${nope?no}"),
+        ] {
+            let failure = Expander::new('\\', &lookup).word(text).unwrap_err();
+            assert_eq!(&text[failure.at], expected, "{text}");
+            assert!(!failure.error.expected().is_empty() || text.contains('?'), "{text}");
+        }
     }
 
     #[test]
@@ -226,9 +277,9 @@ mod tests {
         let lookup = |_: &str| Some(big.clone());
         let expander = Expander::new('\\', &lookup);
         assert!(expander.word("$b").is_ok());
-        assert_eq!(expander.word("$b$b"), Err(ExpandError::TooLarge));
-        assert_eq!(expander.word("\"$b$b\""), Err(ExpandError::TooLarge));
-        assert_eq!(expander.word("${b//b/bb}"), Err(ExpandError::TooLarge));
+        assert_eq!(expander.word("$b$b").unwrap_err().error, ExpandError::TooLarge);
+        assert_eq!(expander.word("\"$b$b\"").unwrap_err().error, ExpandError::TooLarge);
+        assert_eq!(expander.word("${b//b/bb}").unwrap_err().error, ExpandError::TooLarge);
         assert_eq!(word(&format!("{}{}", "${a:-".repeat(100_000), "}".repeat(100_000))), Err(ExpandError::TooDeep));
     }
 }

@@ -10,6 +10,7 @@ pub(super) struct Fault {
     span: Span,
     label: String,
     hints: Vec<String>,
+    is_syntax: bool,
 }
 
 /// A parser's result.  The fault is boxed: it is rare and large, and results are passed through every level.
@@ -18,7 +19,23 @@ pub(super) type Result<T> = std::result::Result<T, Box<Fault>>;
 impl Fault {
     /// Returns an error at a place.
     pub(super) fn new(span: Span, message: impl Into<String>) -> Box<Fault> {
-        Box::new(Fault { message: message.into(), span, label: String::new(), hints: Vec::new() })
+        Box::new(Fault { message: message.into(), span, label: String::new(), hints: Vec::new(), is_syntax: false })
+    }
+
+    /// Returns what is wrong.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Marks what the reference parser refuses before it knows what instruction it is, in a trigger as well.
+    pub(super) fn syntax(mut self: Box<Fault>) -> Box<Fault> {
+        self.is_syntax = true;
+        self
+    }
+
+    /// See [`Fault::syntax`].
+    pub(super) fn is_syntax(&self) -> bool {
+        self.is_syntax
     }
 
     /// Sets the text behind the caret.

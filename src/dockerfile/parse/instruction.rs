@@ -32,10 +32,14 @@ pub(super) fn parse(logical: &mut Logical, reader: &mut Reader<'_>, escape: char
     let line = logical.part();
     let statement = Statement::split(line, escape)?;
     let inner = inner(&statement, escape)?;
-    let takes_heredocs = inner.as_ref().unwrap_or(&statement).takes_heredocs();
+    let takes_heredocs = match &inner {
+        Some(Ok(inner)) => inner.takes_heredocs(),
+        Some(Err(_)) => false,
+        None => statement.takes_heredocs(),
+    };
     let captured = if takes_heredocs { capture(line, reader)? } else { Vec::new() };
     let span = Span::new(statement.keyword.span().start, captured.last().map_or(logical.span.end, |last| last.end));
-    let (kind, from) = match &inner {
+    let (kind, from) = match inner {
         Some(inner) => (onbuild(&statement, inner, &captured, span, escape)?, None),
         None if statement.name == "FROM" => (Kind::From, Some(from(&statement)?)),
         None => (kind(&statement, &captured, escape)?, None),
@@ -151,8 +155,8 @@ fn is_stage_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Returns the trigger of an `ONBUILD`, taken apart; `None` for other instructions.
-fn inner<'a>(statement: &Statement<'a>, escape: char) -> Result<Option<Statement<'a>>> {
+/// Returns the trigger of an `ONBUILD`, taken apart if it is an instruction; `None` for other instructions.
+fn inner<'a>(statement: &Statement<'a>, escape: char) -> Result<Option<Result<Statement<'a>>>> {
     if statement.name != "ONBUILD" {
         return Ok(None);
     }
@@ -166,13 +170,13 @@ fn inner<'a>(statement: &Statement<'a>, escape: char) -> Result<Option<Statement
         name @ ("FROM" | "MAINTAINER") => {
             Err(Fault::new(keyword.span(), format!("{name} isn't allowed as an ONBUILD trigger")))
         }
-        _ => Statement::split(statement.args, escape).map(Some),
+        _ => Ok(Some(Statement::split(statement.args, escape))),
     }
 }
 
 fn onbuild(
     statement: &Statement<'_>,
-    inner: &Statement<'_>,
+    inner: Result<Statement<'_>>,
     captured: &[Captured],
     span: Span,
     escape: char,
@@ -185,7 +189,13 @@ fn onbuild(
         trigger.push_str(&document.raw_body);
         trigger.push_str(&document.heredoc.name);
     }
-    let inner_span = Span::new(inner.keyword.span().start, span.end);
-    let instruction = instruction(inner, kind(inner, captured, escape)?, inner_span);
-    Ok(Kind::Onbuild { trigger, instruction: Box::new(instruction) })
+    let parsed = inner.and_then(|inner| {
+        let inner_span = Span::new(inner.keyword.span().start, span.end);
+        let kind = kind(&inner, captured, escape)?;
+        Ok(Box::new(instruction(&inner, kind, inner_span)))
+    });
+    match parsed {
+        Err(fault) if fault.is_syntax() => Err(fault),
+        parsed => Ok(Kind::Onbuild { trigger, instruction: parsed.map_err(|fault| fault.message().to_owned()) }),
+    }
 }

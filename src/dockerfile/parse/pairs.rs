@@ -29,7 +29,8 @@ fn pair(name: &str, word: Part<'_>) -> Result<KeyValue> {
             word.span(),
             format!("{name} needs `name=value`, but there is no `=` in `{}`", word.text()),
         )
-        .hint("put quotes around a value with blanks in it"));
+        .hint("put quotes around a value with blanks in it")
+        .syntax());
     };
     if at == 0 {
         return Err(Fault::new(word.span(), format!("{name} names can not be blank")));
@@ -43,7 +44,8 @@ fn legacy_pair(statement: &Statement<'_>) -> Result<KeyValue> {
     match value {
         Some(value) => Ok(KeyValue { key: key.spanned(), value: value.spanned(), is_legacy: true }),
         None => Err(Fault::new(key.span(), format!("{name} must have two arguments"))
-            .label(format!("write `{name} {}=value`", key.text()))),
+            .label(format!("write `{name} {}=value`", key.text()))
+            .syntax()),
     }
 }
 

@@ -92,14 +92,34 @@ fn errors_point_at_the_word_that_is_wrong() {
         ("FROM a\nONBUILD\n", "2:1 [ONBUILD] ONBUILD requires at least one argument | "),
         ("FROM a\nONBUILD ONBUILD RUN x\n", "2:9 [ONBUILD] chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed | "),
         ("FROM a\nONBUILD from b\n", "2:9 [from] FROM isn't allowed as an ONBUILD trigger | "),
+        ("FROM a\nONBUILD ENV b\n", "2:13 [b] ENV must have two arguments | write `ENV b=value`"),
+        ("FROM a\nONBUILD ENV b=c d\n", "2:17 [d] ENV needs `name=value`, but there is no `=` in `d` | "),
         (
-            "FROM a\nONBUILD COPY b\n",
-            "2:14 [b] COPY requires at least two arguments, but only one was provided | destination could not be determined",
+            "FROM a\nONBUILD CMD [\"a\", 1]\n",
+            "2:13 [[\"a\", 1]] a JSON array of an instruction must hold strings only | ",
         ),
         ("# escape=x\nFROM a\n", "1:10 [x] invalid escape token `x` | an escape token is a backslash or a backtick"),
         ("\\\n", "1:1 [] unknown instruction: `` | "),
     ] {
         assert_eq!(error(text), want, "{text:?}");
+    }
+}
+
+#[test]
+fn a_trigger_that_will_fail_is_kept_with_the_reason() {
+    for (trigger, expected) in [
+        ("NONSENSE x", "unknown instruction: `NONSENSE`"),
+        ("COPY b", "COPY requires at least two arguments, but only one was provided"),
+        ("RUN --network=moon x", "invalid network mode: `moon`"),
+        ("LABEL", "LABEL requires at least one argument"),
+    ] {
+        let parsed = parse("Dockerfile", format!("FROM a\nONBUILD {trigger}\n").as_bytes()).unwrap();
+        match &parsed.dockerfile.stages[0].instructions[0].kind {
+            Kind::Onbuild { trigger: kept, instruction: Err(reason) } => {
+                assert_eq!((kept.as_str(), reason.as_str()), (trigger, expected));
+            }
+            other => panic!("{trigger}: {other:?}"),
+        }
     }
 }
 
@@ -210,7 +230,7 @@ fn a_trigger_is_kept_as_text_and_parsed_again() {
     };
     assert_eq!(trigger, "RUN cat <<-E   > x\n\ta\nE");
     let again = parse_trigger("base image", &trigger).unwrap();
-    for instruction in [*instruction, again] {
+    for instruction in [*instruction.unwrap(), again] {
         let Kind::Run(run) = instruction.kind else { panic!() };
         assert_eq!(run.heredocs[0].body, "a\n");
         assert_eq!(instruction.text, "RUN cat <<-E   > x");

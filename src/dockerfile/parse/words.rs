@@ -91,7 +91,8 @@ pub(super) fn json_array(rest: Part<'_>) -> Result<Option<Vec<Word>>> {
                 Ok(Spanned { node, span: rest.slice(start, end).span() })
             }
             _ => Err(Fault::new(rest.span(), "a JSON array of an instruction must hold strings only")
-                .hint("put double quotes around every member, or leave out the brackets for the shell form")),
+                .hint("put double quotes around every member, or leave out the brackets for the shell form")
+                .syntax()),
         })
         .collect::<Result<Vec<Word>>>()
         .map(Some)

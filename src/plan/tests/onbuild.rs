@@ -35,6 +35,15 @@ fn triggers_of_the_dockerfile_go_into_the_config_without_history() {
 }
 
 #[test]
+fn a_trigger_that_will_fail_is_told_and_fails_where_it_runs() {
+    let planned = plan_of("FROM busybox\nONBUILD COPY nothing\n");
+    assert_eq!(planned.config().on_build, ["COPY nothing"]);
+    assert!(planned.warnings[0].message.contains("COPY requires at least two arguments"), "{:?}", planned.warnings);
+    let error = Bench::new().error("FROM busybox AS a\nONBUILD COPY nothing\nFROM a\n");
+    assert!(error.contains("invalid ONBUILD trigger of the base: `COPY nothing`"), "{error}");
+}
+
+#[test]
 fn a_stage_triggers_in_its_children_but_not_in_theirs() {
     let planned = plan_of("FROM busybox AS a\nONBUILD RUN hook\nFROM a AS b\nRUN b\nFROM b\nRUN c\n");
     let commands: Vec<&str> = planned.runs().iter().map(|run| run.argv[2].as_str()).collect();

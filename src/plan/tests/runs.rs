@@ -111,6 +111,25 @@ fn where_no_devices_are_known_they_stay_as_written() {
 }
 
 #[test]
+fn stages_have_no_numbers_in_mounts() {
+    let text =
+        |from: &str| format!("FROM busybox AS a\nRUN true\nFROM busybox\nRUN --mount=from={from},target=/x true\n");
+    let error = Bench::new().error(&text("0"));
+    assert!(error.contains("`from=0` names an image: in `--mount` stages have names and no numbers"), "{error}");
+    Bench::new().plan(&text("a"));
+    Bench::new().context("0", NamedContext::Files("/d".into())).plan(&text("0"));
+    assert!(Bench::new().error(&text("7")).contains("no such image: `7`"));
+}
+
+#[test]
+fn what_a_tmpfs_names_must_be_there() {
+    let text =
+        |from: &str| format!("FROM busybox AS a\nFROM busybox\nRUN --mount=type=tmpfs,from={from},target=/x true\n");
+    plan_of(&text("a"));
+    assert!(Bench::new().error(&text("nosuch")).contains("no such image: `nosuch`"));
+}
+
+#[test]
 fn a_stage_that_is_not_needed_needs_no_entitlement() {
     plan_of("FROM busybox AS a\nRUN --network=host true\nFROM busybox\nRUN --network=none true\n");
 }
@@ -147,7 +166,7 @@ fn a_cache_mount_may_start_from_a_stage_and_must_start_anew_without_cache() {
         panic!("no cache")
     };
     assert!(matches!(from, Some(SourceRef::Step(_))));
-    assert_eq!((source.as_str(), *uid, *start_empty), ("/s", Some(5), false));
+    assert_eq!((source.as_str(), *uid, *start_empty), ("/s", None, false), "what is named keeps its owner");
     assert!(matches!(planned.runs()[2].mounts[0], RunMount::Cache { start_empty: true, .. }));
 }
 

@@ -2,6 +2,22 @@ use super::super::graph::SourceRef;
 use super::*;
 use rstest::rstest;
 
+#[rstest]
+#[case("FROM ${x\n", "1:6", "expected a `}` that closes it")]
+#[case("FROM busybox\nENV a=b \\\n  c=\"d${e^f}\"\n", "3:10", "expected `}`, or one of")]
+#[case("FROM busybox\nCOPY --chown=${} a b\n", "2:16", "expected the name of a variable")]
+#[case("FROM busybox\nRUN --mount=type=bind,source=a${b,target=/x true\n", "2:31", "expected a `}` that closes it")]
+#[case("FROM busybox\nCOPY <<E /\nline\n${x/a}\nE\n", "4:1", "expected a second `/`")]
+#[case("FROM busybox\nEXPOSE 80 '90\n", "2:11", "this quote is not closed")]
+#[case("ARG A=${B:?no B}\nFROM busybox\n", "1:7", "")]
+fn an_expansion_that_fails_points_at_what_is_wrong(#[case] text: &str, #[case] place: &str, #[case] expected: &str) {
+    let error = Bench::new().try_plan(text).map(|_| ()).unwrap_err();
+    let found = error.place.as_ref().unwrap();
+    let (line, column) = found.source.line_column(found.span.start);
+    assert_eq!(format!("{line}:{column}"), place, "{error}");
+    assert!(error.label.starts_with(expected), "{error}: {}", error.label);
+}
+
 #[test]
 fn only_what_the_target_needs_is_looked_at() {
     let mut bench = Bench::new().target("A");
@@ -101,7 +117,7 @@ fn a_stage_inherits_everything_of_a_stage() {
 #[case("FROM busybox AS bug_stage\nFROM BUG_stage\n", "repository name must be lowercase")]
 #[case("FROM nosuch\n", "no such image: `nosuch`")]
 #[case("FROM scratch\nCOPY --from=nosuch a b\n", "no such image: `nosuch`")]
-#[case("FROM scratch AS a\nFROM busybox\nRUN --mount=from=0,target=/x x\n", "no such image: `0`")]
+#[case("FROM scratch AS a\nFROM busybox\nRUN --mount=from=0,target=/x x\n", "`from=0` names an image")]
 fn mistakes(#[case] text: &str, #[case] expected: &str) {
     let error = Bench::new().error(text);
     assert!(error.starts_with("Dockerfile:") && error.contains(expected), "{error}");

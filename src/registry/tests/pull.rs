@@ -232,6 +232,20 @@ fn mirrors_that_fail_are_passed_over() {
 }
 
 #[test]
+fn a_mirrors_word_counts_when_there_is_no_way_to_the_registry() {
+    let mirror = start();
+    let unreachable = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let conf = format!(
+        "[[registry]]\nprefix='example.test'\nlocation='{unreachable}'\n[[registry.mirror]]\nlocation='{}'\n",
+        mirror.address()
+    );
+    let error = client_with(&conf, None).resolve(&"example.test/app:1".parse().unwrap(), &platform()).unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::UnknownManifest { registry, .. } if *registry == mirror.address().to_string())
+    );
+}
+
+#[test]
 fn errors_are_told_apart() {
     let server = start();
     let body = json!({"errors": [{"code": "DENIED", "message": "not\nfor you"}]});
@@ -255,7 +269,7 @@ fn errors_are_told_apart() {
         format!("`{host}` limits the rate of requests and asks to wait 7200 seconds; no credentials were found for it")
     );
     assert_eq!(fail("teapot"), format!("pulling `app`: `{host}` answered 418"));
-    assert_eq!(fail("none"), format!("`{host}/app:none` does not exist in `{host}`"));
+    assert_eq!(fail("none"), format!("`{host}/app:none` is not found in `{host}`"));
     let gone = Descriptor::of(mt::LAYER, b"gone");
     let error = client().blob(&reference(&server, "app:1"), &gone).unwrap_err();
     assert!(matches!(error, RegistryError::UnknownBlob { .. }), "{error}");

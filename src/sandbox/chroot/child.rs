@@ -9,15 +9,19 @@ use crate::sandbox::wire::{Pool, Spec};
 use crate::sys::capability::Capabilities;
 use crate::sys::process::{self, Child, ExitStatus, Fork};
 use crate::sys::{Root, restrict};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Runs the command of a specification.  Returns in the command's process, and only when that cannot be executed.
-pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Failed> {
+///
+/// The builder reads from `builder`, a pipe, as long as it lives.
+pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool, builder: &OwnedFd) -> Result<Infallible, Failed> {
     rustix::process::umask(Mode::empty());
     // Orphans of the step become children of this process, so that none gets away.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -27,7 +31,7 @@ pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Fa
         Fork::Parent(child) => {
             // Or the supervisor would wait for a listener from here.
             drop((root, spec.supervision.as_ref().map(|supervision| process::take_descriptor(supervision.socket))));
-            process::exit_now(wait(&child))
+            process::exit_now(wait(&child, builder))
         }
         Fork::Child => {
             enter(&root, spec, pool)?;
@@ -37,8 +41,17 @@ pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool) -> Result<Infallible, Fa
     }
 }
 
-/// Waits for the command, ends what it has left, and returns its exit code as a shell would.
-fn wait(child: &Child) -> i32 {
+/// Waits for the command, or for the end of the builder, ends what is left, and returns the command's exit code as a shell
+/// would.
+fn wait(child: &Child, builder: &OwnedFd) -> i32 {
+    // Who is killed with the builder cannot end the others of the step.
+    let outlives = rustix::process::set_parent_process_death_signal(None).is_ok();
+    let mut fds = [PollFd::new(child, PollFlags::IN), PollFd::new(builder, PollFlags::empty())];
+    while outlives && matches!(poll(&mut fds, None), Err(rustix::io::Errno::INTR)) {}
+    let is_abandoned = !fds[1].revents().is_empty();
+    if is_abandoned {
+        child.kill();
+    }
     let status = child.wait().unwrap_or(ExitStatus::Code(1));
     let us = i32::try_from(std::process::id()).unwrap_or_default();
     // Without /proc there is nothing to find them by.
@@ -71,7 +84,10 @@ fn confine(spec: &Spec) -> Result<(), Failed> {
             result => result.map_err(stage("limit capabilities", ""))?,
         }
     }
-    install_profile(spec).map_err(stage("install the seccomp filter", ""))?;
+    install_profile(profile(spec)).map_err(stage("install the seccomp filter", ""))?;
+    if spec.has_own_network {
+        restrict::install_filter(&seccomp::local_sockets_program()).map_err(stage("take the network away", ""))?;
+    }
     if let Some(supervision) = &spec.supervision {
         // Where another supervisor is on already, or on an old kernel, the step does with the files that stand for /proc.
         let _ = hand_calls_to_builder(supervision);
@@ -80,12 +96,7 @@ fn confine(spec: &Spec) -> Result<(), Failed> {
 }
 
 /// Installs Docker's profile; the price of any filter without CAP_SYS_ADMIN is that set-uid programs stay without effect.
-fn install_profile(spec: &Spec) -> io::Result<()> {
-    let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
-    let program = match spec.is_insecure {
-        true => vec![everything],
-        false => seccomp::docker_profile(Capabilities(spec.capabilities)),
-    };
+fn install_profile(program: Vec<restrict::Instruction>) -> io::Result<()> {
     match restrict::install_filter(&program) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
             rustix::thread::set_no_new_privs(true)?;
@@ -93,4 +104,9 @@ fn install_profile(spec: &Spec) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+fn profile(spec: &Spec) -> Vec<restrict::Instruction> {
+    let everything = restrict::Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
+    if spec.is_insecure { vec![everything] } else { seccomp::docker_profile(Capabilities(spec.capabilities)) }
 }

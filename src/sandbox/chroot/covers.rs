@@ -6,13 +6,19 @@
 use crate::sandbox::mountpoint::{self, Kind};
 use crate::sandbox::rootfs::{DEVICE_LINKS, DEVICES};
 use crate::sandbox::spec::{MountSpec, RunError};
+use crate::sandbox::supervise::proc::mount_table;
+use crate::store::Away;
 use crate::sys::{Root, chmod_at, remove_tree};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, makedev};
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+/// Names something without opening it.
+const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What covers a root file system, in the order in which it was put there.
 pub(in crate::sandbox) struct Covers<'a> {
@@ -28,9 +34,16 @@ struct Placed {
     before: Stat,
     after: Option<Stat>,
     /// The name under which that which was there is kept.
-    kept: Option<String>,
+    kept: String,
+    /// What was put there, once it is: a mount stays in its place, and this the step may have moved or removed.
+    thing: Option<OwnedFd>,
     /// Where it came from and goes back to; else it is removed.
-    origin: Option<PathBuf>,
+    origin: Option<Origin>,
+}
+
+struct Origin {
+    path: PathBuf,
+    away: Option<Away>,
 }
 
 impl<'a> Covers<'a> {
@@ -47,12 +60,15 @@ impl<'a> Covers<'a> {
         &mut self,
         files: &[(&'static str, Vec<u8>)],
         mounts: &[MountSpec],
+        shm_size_bytes: u64,
     ) -> Result<(), RunError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::MountPoint { path, source }
         };
-        for (path, make) in [("/proc", &make_proc as Make<'_>), ("/dev", &make_dev)] {
+        let table = mount_table(self.root, shm_size_bytes);
+        let make_proc = |to: BorrowedFd<'_>, name: &OsStr| make_proc(to, name, &table);
+        for (path, make) in [("/proc", &make_proc as Make<'_>), ("/sys", &make_sys), ("/dev", &make_dev)] {
             self.cover(Path::new(path), Kind::Directory, None, make).map_err(at(Path::new(path)))?;
         }
         for (path, content) in files {
@@ -68,11 +84,12 @@ impl<'a> Covers<'a> {
 
     fn put_mount(&mut self, mount: &MountSpec) -> io::Result<()> {
         match mount {
-            MountSpec::Bind { source, target, .. } => {
+            MountSpec::Bind { source, target, away, .. } => {
                 let origin = rustix::fs::readlink(format!("/proc/self/fd/{}", source.as_raw_fd()), Vec::new())?;
                 let origin = PathBuf::from(OsString::from_vec(origin.into_bytes()));
                 let kind = mountpoint::kind_of(source)?;
                 let from = origin.clone();
+                let origin = Origin { path: origin, away: away.clone() };
                 self.cover(target, kind, Some(origin), &move |to, name| Ok(rustix::fs::renameat(CWD, &from, to, name)?))
             }
             MountSpec::Tmpfs { target, mode, .. } => self.cover(target, Kind::Directory, None, &|to, name| {
@@ -88,16 +105,21 @@ impl<'a> Covers<'a> {
         }
     }
 
-    fn cover(&mut self, target: &Path, kind: Kind, origin: Option<PathBuf>, make: Make<'_>) -> io::Result<()> {
+    fn cover(&mut self, target: &Path, kind: Kind, origin: Option<Origin>, make: Make<'_>) -> io::Result<()> {
         let real = mountpoint::ensure(self.root, target, kind, &mut |_| Ok(()))?;
         let (directory, name) = self.root.parent(&real)?;
         let before = rustix::fs::fstat(&directory)?;
         let kept = format!("kept-{}", self.placed.len());
         rustix::fs::renameat(&directory, &name, &self.aside, &kept)?;
         let fd = directory.try_clone()?;
-        self.placed.push(Placed { directory, name: name.clone(), before, after: None, kept: Some(kept), origin: None });
+        let after = None;
+        self.placed.push(Placed { directory, name: name.clone(), before, after, kept, thing: None, origin: None });
+        if let Some(Origin { path, away: Some(away) }) = &origin {
+            away.note(path, &path_of(self.root)?, &real)?;
+        }
         make(fd.as_fd(), &name)?;
         if let Some(last) = self.placed.last_mut() {
+            last.thing = Some(rustix::fs::openat(&fd, &name, HANDLE, Mode::empty())?);
             last.origin = origin;
         }
         Ok(())
@@ -131,18 +153,53 @@ impl<'a> Covers<'a> {
 impl Placed {
     fn remove(&self, aside: &OwnedFd) -> io::Result<()> {
         let name = self.name.as_os_str();
-        match &self.origin {
-            Some(origin) => rustix::fs::renameat(&self.directory, name, CWD, origin)?,
-            None => remove_tree(&self.directory, name)?,
+        if let Some(thing) = &self.thing {
+            self.take_away(thing)?;
         }
-        match &self.kept {
-            Some(kept) => match rustix::fs::renameat(aside, kept, &self.directory, name) {
-                // The step has removed the directory that it was in.
-                Err(rustix::io::Errno::NOENT) => Ok(()),
-                result => Ok(result?),
-            },
-            None => Ok(()),
+        remove_tree(&self.directory, name)?;
+        match rustix::fs::renameat(aside, &self.kept, &self.directory, name) {
+            // The step has removed the directory that it was in.
+            Err(Errno::NOENT) => Ok(()),
+            result => Ok(result?),
         }
+    }
+
+    /// Takes what was put here from wherever the step has moved it: nothing of it may be in a layer.
+    fn take_away(&self, thing: &OwnedFd) -> io::Result<()> {
+        let found = self.find(thing)?;
+        let Some(origin) = &self.origin else {
+            // Another name of it, which could not be given to what is mounted, shows nothing.
+            let stat = rustix::fs::fstat(thing)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
+                let path = format!("/proc/self/fd/{}", thing.as_raw_fd());
+                drop(rustix::fs::open(path, OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC, Mode::empty())?);
+            }
+            return match found {
+                Some((directory, name)) => remove_tree(&directory, &name),
+                None => Ok(()),
+            };
+        };
+        match found {
+            Some((directory, name)) => rustix::fs::renameat(directory, name, CWD, &origin.path)?,
+            None => renew(thing, &origin.path)?,
+        }
+        origin.away.as_ref().map_or(Ok(()), Away::is_back)
+    }
+
+    /// Returns where something is now: in its place, or where the step has moved it; `None` if it is nowhere any more.
+    fn find(&self, thing: &OwnedFd) -> io::Result<Option<(OwnedFd, OsString)>> {
+        let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
+        let wanted = identity(rustix::fs::fstat(thing)?);
+        let is_at = |directory: &OwnedFd, name: &OsStr| {
+            rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| identity(stat) == wanted)
+        };
+        if is_at(&self.directory, &self.name) {
+            return Ok(Some((self.directory.try_clone()?, self.name.clone())));
+        }
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", thing.as_raw_fd()))?;
+        let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(None) };
+        let Ok(directory) = rustix::fs::open(parent, HANDLE, Mode::empty()) else { return Ok(None) };
+        Ok(is_at(&directory, name).then(|| (directory, name.to_owned())))
     }
 
     /// The step's own changes of the directory count; ours do not.
@@ -155,7 +212,7 @@ impl Placed {
         };
         let path = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
         match rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()) {
-            Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(Errno::NOENT) => Ok(()),
             result => Ok(result?),
         }
     }
@@ -163,6 +220,25 @@ impl Placed {
 
 fn modified(stat: &Stat) -> (i64, i64) {
     (stat.st_mtime, stat.st_mtime_nsec as i64)
+}
+
+/// Makes a directory again that the step has removed, as empty as a mounted one would be then.
+fn renew(thing: &OwnedFd, path: &Path) -> io::Result<()> {
+    let stat = rustix::fs::fstat(thing)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(());
+    }
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    rustix::fs::chown(path, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(stat.st_mode & 0o7777))?)
+}
+
+/// Returns the real path of a root that is a directory.
+fn path_of(root: &Root) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()))
 }
 
 /// Makes something under a name that is free.
@@ -184,11 +260,12 @@ fn make_directory(to: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<Own
 }
 
 /// Files of /proc that many programs read; copies, for those whose calls cannot be answered (and for `stat`).
-const PROC_FILES: [&str; 8] = ["cpuinfo", "filesystems", "loadavg", "meminfo", "mounts", "stat", "uptime", "version"];
+const PROC_FILES: [&str; 7] = ["cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version"];
 /// Most of one that is copied, bytes.
 const PROC_FILE_LIMIT_BYTES: u64 = 4 << 20;
 
-fn make_proc(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+/// `table` is the content of `/proc/mounts`, which is reached by `/etc/mtab` too.
+fn make_proc(to: BorrowedFd<'_>, name: &OsStr, table: &[u8]) -> io::Result<()> {
     let proc = make_directory(to, name, 0o555)?;
     for name in PROC_FILES {
         let mut content = Vec::new();
@@ -200,7 +277,15 @@ fn make_proc(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         }
     }
     let own = make_directory(proc.as_fd(), OsStr::new("self"), 0o555)?;
+    for directory in [&proc, &own] {
+        make_file(directory.as_fd(), OsStr::new("mounts"), table, 0o444, (0, 0))?;
+    }
     make_directory(own.as_fd(), OsStr::new("fd"), 0o555).map(drop)
+}
+
+/// What is read in it is answered; what is written into it is thrown away.
+fn make_sys(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    make_directory(to, name, 0o555).map(drop)
 }
 
 fn make_dev(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
@@ -216,7 +301,7 @@ fn make_dev(to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         make_directory(dev.as_fd(), OsStr::new(name), mode)?;
     }
     match rustix::fs::openat(&dev, "null", OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-        Err(rustix::io::Errno::ACCESS) => Err(io::Error::other(
+        Err(Errno::ACCESS) => Err(io::Error::other(
             "the store is on a file system that is mounted `nodev`; set COOPER_ROOT to a directory on another",
         )),
         result => Ok(result.map(drop)?),

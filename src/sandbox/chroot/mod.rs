@@ -10,4 +10,4 @@ mod processes;
 
 pub(super) use child::run;
 pub(super) use covers::Covers;
-pub(super) use processes::{kill_descendants, parent_of, pid_of};
+pub(super) use processes::{descendants, kill_descendants, parent_of, pid_of};

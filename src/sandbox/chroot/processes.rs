@@ -48,7 +48,7 @@ fn reap() -> io::Result<()> {
 }
 
 /// Returns the processes below one that are not dead yet.
-fn descendants(ancestor: i32) -> io::Result<Vec<i32>> {
+pub(in crate::sandbox) fn descendants(ancestor: i32) -> io::Result<Vec<i32>> {
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();

@@ -6,9 +6,11 @@
 //! One thing differs from Docker: calls of the x32 interface of x86_64 are answered as by a kernel without it, which
 //! most are, instead of being let through.
 
+mod network;
 mod table;
 mod watch;
 
+pub(super) use network::local_sockets_program;
 pub use watch::{Watch, When};
 pub(super) use watch::{call_name, succeed_program, watch_program};
 
@@ -56,6 +58,7 @@ const RET_NOTIFY: u32 = 0x7fc0_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_EPERM: u32 = RET_ERRNO | 1;
 const RET_ENOSYS: u32 = RET_ERRNO | 0x26;
+const RET_EAFNOSUPPORT: u32 = RET_ERRNO | 0x61;
 
 /// Bit of the numbers of the x32 interface; answered as by a kernel without it.
 const X32_BIT: u32 = 0x4000_0000;
@@ -78,6 +81,9 @@ const JUMP_ANY_BIT: u16 = 0x45;
 const CLONE_NAMESPACES: u32 = 0x7e02_0000;
 /// AF_ALG and AF_VSOCK.
 const REFUSED_FAMILIES: [u32; 2] = [38, 40];
+const AF_UNIX: u32 = 1;
+/// `socket` among the calls of `socketcall`.
+const SOCKETCALL_SOCKET: u32 = 1;
 /// Execution domains that `personality` may set.
 const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -88,6 +94,8 @@ enum Verdict {
     Eperm,
     Enosys,
     Socket,
+    LocalSocket,
+    NoSocketCall,
     Personality,
     Clone,
     Notify(When),
@@ -195,11 +203,19 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Eperm => vec![plain(RETURN, RET_EPERM)],
         Verdict::Enosys => vec![plain(RETURN, RET_ENOSYS)],
         Verdict::Socket => one_of(&REFUSED_FAMILIES, RET_EPERM, RET_ALLOW),
+        Verdict::LocalSocket => one_of(&[AF_UNIX], RET_ALLOW, RET_EAFNOSUPPORT),
+        Verdict::NoSocketCall => one_of(&[SOCKETCALL_SOCKET], RET_EAFNOSUPPORT, RET_ALLOW),
         Verdict::Personality => one_of(&PERSONALITIES, RET_ALLOW, RET_EPERM),
         Verdict::Notify(When::Always) => vec![plain(RETURN, RET_NOTIFY)],
         Verdict::Notify(When::AnyBit { argument, bits }) => vec![
             plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
             branch(JUMP_ANY_BIT, bits, 0, 1),
+            plain(RETURN, RET_NOTIFY),
+            plain(RETURN, RET_ALLOW),
+        ],
+        Verdict::Notify(When::Equals { argument, value }) => vec![
+            plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
+            branch(JUMP_EQUAL, value, 0, 1),
             plain(RETURN, RET_NOTIFY),
             plain(RETURN, RET_ALLOW),
         ],

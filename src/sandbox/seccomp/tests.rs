@@ -177,3 +177,21 @@ fn foreign_interfaces_are_refused() {
     assert_eq!(decide(&program, Arch::Aarch64.audit(), 64, 0), RET_KILL_PROCESS);
     assert!(program.len() < 4096, "the kernel's limit");
 }
+
+#[test]
+fn without_a_network_only_sockets_between_processes_are_made() {
+    let program = network::local_sockets_program();
+    for arch in architectures() {
+        let socket = arch.number(table::row("socket").unwrap()).unwrap();
+        for family in [2, 10, 16, 17, 38, (1 << 32) | 2] {
+            assert_eq!(decide(&program, arch.audit(), socket, family), RET_EAFNOSUPPORT, "{arch:?} {family}");
+        }
+        assert_eq!(decide(&program, arch.audit(), socket, 1), RET_ALLOW);
+        assert_eq!(decide(&program, arch.audit(), 425, 0), RET_ENOSYS);
+    }
+    if let Some(number) = Arch::I386.number(table::row("socketcall").unwrap()) {
+        let is_here = architectures().contains(&Arch::I386);
+        assert!(!is_here || decide(&program, Arch::I386.audit(), number, 1) == RET_EAFNOSUPPORT);
+        assert!(!is_here || decide(&program, Arch::I386.audit(), number, 3) == RET_ALLOW);
+    }
+}

@@ -24,6 +24,13 @@ pub enum When {
         /// The bits.
         bits: u32,
     },
+    /// Those whose low half of an argument has this value.
+    Equals {
+        /// The argument, the first being 0.
+        argument: u8,
+        /// The value.
+        value: u32,
+    },
     /// Those whose low half of an argument, a descriptor, is none of the standard streams.
     NotStandardStream {
         /// The argument, the first being 0.
@@ -59,7 +66,7 @@ pub(in crate::sandbox) fn succeed_program(names: &[&str]) -> Vec<Instruction> {
 }
 
 /// Returns ranges in which all calls but the given are allowed.
-fn singled_out(mut calls: Vec<(u32, Verdict)>) -> Vec<(u32, Verdict)> {
+pub(super) fn singled_out(mut calls: Vec<(u32, Verdict)>) -> Vec<(u32, Verdict)> {
     calls.sort_by_key(|(number, _)| *number);
     let mut ranges = vec![(0, Verdict::Allow)];
     for (number, verdict) in calls {

@@ -11,7 +11,7 @@ pub const CAP_SETUID: u32 = 7;
 pub const CAP_MKNOD: u32 = 27;
 
 /// Two sets, of the first 32 capabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Capabilities {
     effective: u32,
     permitted: u32,

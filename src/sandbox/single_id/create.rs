@@ -45,8 +45,9 @@ impl SingleId {
         }
         // What cannot be found or is there already the kernel answers best.
         let Ok(place) = place(call, directory, call.path(path)?, &credentials) else { return Ok(Answer::Continue) };
-        let is_there = rustix::fs::statat(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        if is_there || (place.owner == Owner::default() && device.is_none()) {
+        // A file without a record is root's, so the kernel makes most of them.
+        let is_roots = place.owner == Owner::default() && device.is_none();
+        if is_roots || rustix::fs::statat(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Ok(Answer::Continue);
         }
         let status = Status::of(call.pid());

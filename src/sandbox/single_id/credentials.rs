@@ -9,7 +9,7 @@ use rustix::io::Errno;
 const UNCHANGED: u32 = u32::MAX;
 
 /// The ids of one kind of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ids {
     /// Who started it.
     pub real: u32,
@@ -84,7 +84,7 @@ fn set(id: &mut u32, new: u32) {
 }
 
 /// Who a process believes to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     /// User ids.
     pub user: Ids,

@@ -38,10 +38,8 @@ impl SingleId {
             _ => {
                 let mut changed = (*current).clone();
                 let result = changed.change(name, [call.number(0), call.number(1), call.number(2)]);
-                if changed != *current {
-                    self.processes.set(call.pid(), changed);
-                }
-                result.map(i64::from).map_err(io::Error::from)
+                let remembered = if changed == *current { Ok(()) } else { self.processes.set(call.pid(), changed) };
+                remembered.and_then(|()| Ok(result.map(i64::from)?))
             }
         };
         Answer::of(answered)
@@ -56,7 +54,7 @@ impl SingleId {
         let groups = list.chunks_exact(4).map(|id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])).collect();
         let mut credentials = (*self.processes.get(call.pid())).clone();
         credentials.set_groups(groups)?;
-        self.processes.set(call.pid(), credentials);
+        self.processes.set(call.pid(), credentials)?;
         Ok(0)
     }
 
@@ -77,7 +75,7 @@ impl SingleId {
         let owner = if is_set { owner::recorded(&program.file, &program.stat)? } else { None }.unwrap_or_default();
         changed.execute((mode & SET_USER != 0).then_some(owner.uid), (mode & SET_GROUP != 0).then_some(owner.gid));
         if changed != *credentials {
-            self.processes.set(call.pid(), changed);
+            self.processes.set(call.pid(), changed)?;
         }
         Ok(Answer::Continue)
     }
@@ -102,7 +100,7 @@ impl SingleId {
             _ => {}
         }
         if changed != *credentials {
-            self.processes.set(call.pid(), changed);
+            self.processes.set(call.pid(), changed)?;
         }
         Ok(Answer::Continue)
     }

@@ -12,6 +12,7 @@ mod create;
 mod credentials;
 mod ids;
 mod look;
+mod peer;
 mod processes;
 
 use super::supervise::{Answer, Call, Emulation, Watch, When};
@@ -111,12 +112,19 @@ impl Emulation for SingleId {
         const OWNERS: u32 = 0x18;
         /// PR_SET_KEEPCAPS and PR_SET_SECUREBITS have it, and few others.
         const KEEPING: u32 = libc::PR_SET_KEEPCAPS.unsigned_abs();
+        const LOCKS: u32 = processes::RLIMIT_LOCKS;
         let always = MUST_SUCCEED.iter().chain(ALWAYS);
         let mut watches: Vec<Watch> = always.map(|call| Watch { call, when: When::Always }).collect();
         watches.extend([
             Watch { call: "open", when: When::AnyBit { argument: 1, bits: CREATE } },
             Watch { call: "openat", when: When::AnyBit { argument: 2, bits: CREATE } },
             Watch { call: "statx", when: When::AnyBit { argument: 3, bits: OWNERS } },
+            // Only the bits of one limit's number, which others have as well.
+            Watch { call: "prlimit64", when: When::AnyBit { argument: 1, bits: LOCKS } },
+            Watch { call: "setrlimit", when: When::AnyBit { argument: 0, bits: LOCKS } },
+            Watch { call: "getrlimit", when: When::AnyBit { argument: 0, bits: LOCKS } },
+            // SO_PEERCRED has the bit, and the options that servers ask for all the time have not.
+            Watch { call: "getsockopt", when: When::AnyBit { argument: 2, bits: 16 } },
             Watch { call: "prctl", when: When::AnyBit { argument: 0, bits: KEEPING } },
             Watch { call: "fstat", when: When::NotStandardStream { argument: 0 } },
         ]);
@@ -132,6 +140,8 @@ impl Emulation for SingleId {
             }
             "listxattr" | "llistxattr" | "flistxattr" => attributes::list(call),
             "execve" | "execveat" => self.execute(call),
+            "getsockopt" => self.peer(call),
+            "prlimit64" | "setrlimit" | "getrlimit" => processes::limits(call),
             "prctl" | "capset" => self.keep_capabilities(call),
             name => return self.ids(name, call),
         };
@@ -175,6 +185,7 @@ fn opened(call: &Call<'_>, name: &str) -> io::Result<Target> {
         Err(Errno::NOENT) => return Err(Errno::BADF.into()),
         file => file?,
     };
+    call.is_still_there()?;
     Ok(Target { stat: rustix::fs::fstat(&file)?, file })
 }
 

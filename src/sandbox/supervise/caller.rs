@@ -1,13 +1,14 @@
 //! The caller of an intercepted system call: its arguments, its memory, and paths as it means them.
 
 use crate::sys::Root;
-use crate::sys::notify::{Listener, Notification, read_memory, read_path, write_memory};
+use crate::sys::notify::{Listener, Notification, read_memory, read_path};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// One intercepted call.
@@ -62,17 +63,29 @@ impl<'a> Call<'a> {
     /// Reads bytes that an argument points to.
     pub fn read(&self, index: usize, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        let count = read_memory(self.pid(), self.argument(index), &mut bytes)?;
-        if count == len { Ok(bytes) } else { Err(io::Error::from_raw_os_error(libc::EFAULT)) }
+        self.read_into(index, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads as many bytes as fit from where an argument points.
+    pub fn read_into(&self, index: usize, bytes: &mut [u8]) -> io::Result<()> {
+        let count = read_memory(self.pid(), self.argument(index), bytes)?;
+        if count == bytes.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EFAULT)) }
     }
 
     /// Writes to where an argument points.
     pub fn write(&self, index: usize, bytes: &[u8]) -> io::Result<()> {
-        // The id of a process that was killed may be another's by now.
-        if !self.listener.is_valid(self.notification) {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
-        }
-        write_memory(self.pid(), self.argument(index), bytes)
+        // Opened first and checked then: what is open stays the caller's memory, whoever has its number later.
+        let memory = std::fs::File::options().write(true).open(self.proc_path("mem"))?;
+        self.is_still_there()?;
+        memory.write_all_at(bytes, self.argument(index)).map_err(|_| Errno::FAULT.into())
+    }
+
+    /// Fails where the caller has ended: its number may be another process's, and what was found by it that one's.
+    ///
+    /// To be asked after the last look into `/proc` and before anything is done.
+    pub fn is_still_there(&self) -> io::Result<()> {
+        if self.listener.is_valid(self.notification) { Ok(()) } else { Err(Errno::SRCH.into()) }
     }
 
     /// Returns the name of one of the caller's files in `/proc`: `root`, `cwd`, `fd/3`.
@@ -87,7 +100,9 @@ impl<'a> Call<'a> {
 
     /// Opens the caller's root.
     pub fn root(&self) -> io::Result<Root> {
-        Root::open(Path::new(&self.proc_path("root")))
+        let root = Root::open(Path::new(&self.proc_path("root")))?;
+        self.is_still_there()?;
+        Ok(root)
     }
 
     /// Opens what a path of the caller means, relative to the descriptor `directory` (or `AT_FDCWD`).
@@ -98,11 +113,13 @@ impl<'a> Call<'a> {
             return self.open_in_root(path, flags);
         }
         let start = self.directory(directory)?;
+        self.is_still_there()?;
         let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         match open_beneath(start.as_fd(), here, flags) {
             // The path leaves the directory, by `..` or by an absolute link.
             Err(Errno::XDEV | Errno::PERM | Errno::NOSYS | Errno::AGAIN) => {
                 let whole = self.directory_path(directory)?.join(path);
+                self.is_still_there()?;
                 self.open_in_root(&whole, flags)
             }
             result => Ok(result?),

@@ -7,6 +7,7 @@
 //! An emulation is a convenience and never a border: the arguments can change while they are looked at.
 
 mod caller;
+mod identity;
 pub(in crate::sandbox) mod proc;
 mod status;
 
@@ -18,7 +19,9 @@ pub use status::Status;
 use crate::sandbox::seccomp::{call_name, watch_program};
 use crate::sys::Root;
 use crate::sys::notify::{Listener, Notification, receive_descriptor};
+use crate::sys::process::unshare;
 use crate::sys::restrict::Instruction;
+use rustix::fs::Mode;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,11 +72,17 @@ impl<'a> Supervisor<'a> {
         watch_program(&[self.watches.concat(), vec![own]].concat())
     }
 
-    /// Waits for the listener to come over `socket` and answers calls until the last process of the step is gone.
+    /// Waits for the listener to come over `socket` and answers calls until the last process of the step is gone; returns
+    /// whether one came.
     ///
-    /// When this fails, every call that is watched fails with ENOSYS from then on.
-    pub fn serve(&mut self, socket: &OwnedFd) -> io::Result<()> {
-        let Some(fd) = receive_descriptor(socket.as_fd())? else { return Ok(()) };
+    /// This thread has a file mode mask of its own from then on.  When this fails, every call that is watched fails with ENOSYS.
+    pub fn serve(&mut self, socket: &OwnedFd) -> io::Result<bool> {
+        let Some(fd) = receive_descriptor(socket.as_fd())? else { return Ok(false) };
+        // What is made for a step has the mode that the step's own mask leaves; this process's is not to be asked.
+        // Where that is refused (rung 4) nothing is made either.
+        if unshare(libc::CLONE_FS).is_ok() {
+            rustix::process::umask(Mode::empty());
+        }
         let listener = Listener::new(fd);
         while let Some(notification) = listener.receive()? {
             let name = *self
@@ -86,7 +95,7 @@ impl<'a> Supervisor<'a> {
             };
             listener.answer(&notification, answer)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn answer(&mut self, name: &'static str, notification: &Notification, listener: &Listener) -> Answer {

@@ -19,6 +19,11 @@ impl Status {
         self.field("PPid:")?.parse().ok()
     }
 
+    /// Returns its number in the innermost pid namespace, which is that of a step.
+    pub fn innermost(&self) -> Option<u32> {
+        self.field("NSpid:")?.split_whitespace().last()?.parse().ok()
+    }
+
     /// Returns the mask for the modes of new files.
     pub fn umask(&self) -> u32 {
         /// What shells start with.

@@ -13,6 +13,7 @@ mod tests;
 
 pub use diff::Unchanged;
 
+use crate::store::WorkDirectory;
 use crate::sys::Root;
 use crate::sys::overlay::OverlayForm;
 use diff::Record;
@@ -34,7 +35,7 @@ pub enum Sharing {
 /// A merged root file system in a directory of its own, removed when dropped.
 #[derive(Debug)]
 pub struct WorkTree {
-    directory: tempfile::TempDir,
+    directory: WorkDirectory,
     root: Root,
     sharing: Sharing,
     record: Option<Record>,
@@ -43,7 +44,7 @@ pub struct WorkTree {
 
 impl WorkTree {
     /// Makes an empty one in a directory, which should be on the file system of the layers.
-    pub fn new(directory: tempfile::TempDir, sharing: Sharing) -> io::Result<WorkTree> {
+    pub fn new(directory: WorkDirectory, sharing: Sharing) -> io::Result<WorkTree> {
         let path = directory.path().join("root");
         std::fs::create_dir(&path)?;
         let root = Root::open(&path)?;

@@ -24,7 +24,8 @@ fn layer(at: &Path, names: &[&str]) -> PathBuf {
 }
 
 fn tree(scratch: &Path, layers: &[&PathBuf], sharing: Sharing, form: OverlayForm) -> WorkTree {
-    let mut tree = WorkTree::new(tempfile::tempdir_in(scratch).unwrap(), sharing).unwrap();
+    let store = crate::store::Store::open(&scratch.join("store")).unwrap();
+    let mut tree = WorkTree::new(store.work_directory().unwrap(), sharing).unwrap();
     layers.iter().for_each(|layer| tree.apply(layer, form).unwrap());
     tree.begin().unwrap();
     tree

@@ -43,6 +43,32 @@ fn five_hundred_layers_with_colons_and_commas_are_one_tree() {
 }
 
 #[test]
+fn kernels_without_one_option_a_layer_stack_more_than_one_value_holds() {
+    let Some(form) = form() else { return };
+    let (directory, lower) = layers(400);
+    let opened: Vec<OwnedFd> = lower.iter().map(|path| place(path).unwrap()).collect();
+    let names: Vec<String> = opened.iter().map(by_descriptor).collect();
+    for (count, name) in [(3, "few"), (150, "many")] {
+        let [upper, work] = pair(&directory.path().join(name));
+        let writable = [place(&upper).unwrap(), place(&work).unwrap()];
+        let root = Root::from_fd(stack_joined(&names[..count], Some(&writable), form, &work).unwrap());
+        assert_eq!(root.read_limited(Path::new("top"), 10).unwrap().unwrap(), b"0");
+        assert!(root.stat(Path::new(&format!("f{}", count - 1)), false).unwrap().is_some());
+        root.open_at(Path::new("new"), rustix::fs::OFlags::CREATE, rustix::fs::Mode::RUSR).unwrap();
+        assert!(upper.join("new").exists());
+        let view = Root::from_fd(stack_joined(&names[..count], None, form, &work).unwrap());
+        let refused = view.open_at(Path::new("new"), rustix::fs::OFlags::CREATE, rustix::fs::Mode::RUSR).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+    }
+    let error = stack_joined(&names, None, form, &directory.path().join("work")).unwrap_err();
+    assert!(is_too_many(&error) && error.to_string().starts_with("400 layers are more than"), "{error}");
+    let left = fs::read_dir(directory.path().join("many")).unwrap().count();
+    assert_eq!(left, 2, "no mount point stays");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("/mount-"), "{mounts}");
+}
+
+#[test]
 fn a_view_of_no_one_and_two_layers_applies_whiteouts() {
     let Some(form) = form() else { return };
     let (directory, lower) = layers(2);
