@@ -108,7 +108,10 @@ impl Runner {
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
         if spec.network == Network::Private {
-            return Err(RunError::NeedsNamespaces("a network of its own"));
+            return Err(RunError::Network {
+                what: "isolation `chroot` has no namespaces".to_owned(),
+                mend: "use `--network=none` or `--network=host`".to_owned(),
+            });
         }
         let mut covers = Covers::new(spec.root, aside)?;
         let put = covers.put(&network_files(spec, None)?, &spec.mounts, shm_size(spec));

@@ -196,9 +196,6 @@ pub enum RunError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Something that a step asks for needs a namespace or a mount.
-    #[error("{0} is not possible with isolation `chroot`")]
-    NeedsNamespaces(&'static str),
     /// It cannot have a network of its own.
     #[error("a network of its own (`--network=private`): {what}")]
     Network {
