@@ -98,7 +98,7 @@ impl Planner<'_> {
                 .words
                 .heredoc(&heredoc.body, &state.env)
                 .map_err(|message| self.error(command.span_of(heredoc.span), message))?;
-            self.undefined.extend(expanded.unmatched);
+            self.lint_undefined(&expanded.unmatched, heredoc.span, command, state);
             expanded.text
         } else {
             heredoc.body.clone()

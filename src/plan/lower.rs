@@ -17,7 +17,6 @@ impl<'a> Planner<'a> {
         state: &mut State,
         progress: &mut Progress,
     ) -> Result<(), Diagnostic> {
-        let span = command.span();
         self.comments.clone_from(&command.instruction.comments);
         match &command.instruction.kind {
             Kind::From => {}
@@ -40,7 +39,6 @@ impl<'a> Planner<'a> {
             // An ONBUILD writes no history, the instruction that it triggers does.
             Kind::Onbuild { trigger, .. } => state.config.config.on_build.push(trigger.clone()),
         }
-        self.lint_undefined(state, span);
         Ok(())
     }
 
@@ -48,7 +46,7 @@ impl<'a> Planner<'a> {
     pub(super) fn expand(&mut self, word: &Word, command: &Command<'_>, state: &State) -> Result<String, Diagnostic> {
         match self.words.expand(&word.node, &state.env) {
             Ok(expanded) => {
-                self.undefined.extend(expanded.unmatched);
+                self.lint_undefined(&expanded.unmatched, word.span, command, state);
                 Ok(expanded.text)
             }
             Err(message) => Err(self.error(command.span_of(word.span), message)),

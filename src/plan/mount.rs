@@ -55,7 +55,9 @@ impl Planner<'_> {
             let span = command.span_of(word.span);
             let (mount, unmatched) =
                 self.words.mount(&word.node, &state.env).map_err(|message| self.error(span, message))?;
-            self.undefined.extend(unmatched);
+            for unmatched in &unmatched {
+                self.lint_undefined(unmatched, word.span, command, state);
+            }
             let origin = command.origins.get(index).unwrap_or(&Origin::Main);
             let spot = Spot { stage, span, cwd: &cwd, origin, no_cache };
             let lowered = match &mount.kind {

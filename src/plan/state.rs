@@ -74,6 +74,11 @@ impl State {
         self.has_cmd = false;
     }
 
+    /// Whether an ARG of this name was declared, with a value or without.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.args.iter().any(|(declared, _)| declared == name)
+    }
+
     /// Returns the working directory, absolute and cleaned, with forward slashes.
     pub(super) fn cwd(&self) -> String {
         path::join("/", &path::to_slash(&self.config.config.working_dir, &self.platform.os))

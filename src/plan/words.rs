@@ -51,14 +51,14 @@ impl Words {
         expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
     }
 
-    /// Parses and expands a `--mount`; returns it with the variables that are not defined.
-    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, BTreeSet<String>), String> {
+    /// Parses and expands a `--mount`; returns it with the variables that are not defined, for each value.
+    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, Vec<BTreeSet<String>>), String> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         let expander = Expander::new(self.escape, &lookup);
-        let mut unmatched = BTreeSet::new();
+        let mut unmatched = Vec::new();
         let mut expand = |value: &str| {
             let expanded = expander.word(value)?;
-            unmatched.extend(expanded.unmatched);
+            unmatched.push(expanded.unmatched);
             Ok(expanded.text)
         };
         let mount = parse_mount(text, &mut expand).map_err(|error| error.to_string())?;
