@@ -169,18 +169,13 @@ fn run_text(run: &Run, text: &str) -> String {
 
 /// `|2 A=1 B=2 /bin/sh -c make`: the ARGs in force, then the command.
 fn history_text(argv: &[String], state: &State) -> String {
-    let mut args: Vec<(&str, &str)> = Vec::new();
+    let mut text = String::new();
+    if !state.args.is_empty() {
+        text.push_str(&format!("|{} ", state.args.len()));
+    }
     for (name, declared) in &state.args {
         let value = state.env.get(name).or(declared.as_deref()).unwrap_or_default();
-        match args.iter_mut().find(|(known, _)| known == name) {
-            Some(known) => known.1 = value,
-            None => args.push((name, value)),
-        }
-    }
-    let mut text = String::new();
-    if !args.is_empty() {
-        text.push_str(&format!("|{} ", args.len()));
-        args.iter().for_each(|(name, value)| text.push_str(&format!("{name}={value} ")));
+        text.push_str(&format!("{name}={value} "));
     }
     text + &argv.join(" ")
 }

@@ -101,13 +101,12 @@ impl Planner<'_> {
             if self.warnings.len() >= MAX_FINDINGS || state.has_unknown_base || state.is_declared(name) {
                 continue;
             }
-            let hint = did_you_mean(similar(name, state.env.names()), "$");
+            let known = || state.env.names().take(MAX_CANDIDATES);
+            let hint = did_you_mean(similar(name, known()), "$");
             let span = if command.is_trigger { command.span() } else { variable(self.source(), word, name) };
             let message = format!("Usage of undefined variable '${name}'{hint}");
-            let label = match nearest(name, state.env.names()) {
-                Some(other) if hint.is_empty() => format!("did you mean `${other}`?"),
-                _ => String::new(),
-            };
+            let other = if hint.is_empty() { nearest(name, known()) } else { None };
+            let label = other.map(|other| format!("did you mean `${other}`?")).unwrap_or_default();
             if let Some(finding) = self.lint("UndefinedVar", span, message) {
                 finding.label = label;
             }
@@ -122,7 +121,7 @@ impl Planner<'_> {
                 continue;
             }
             let known = self.globals.declared.iter().map(String::as_str).chain(self.globals.args.names());
-            let hint = did_you_mean(similar(name, known), "");
+            let hint = did_you_mean(similar(name, known.take(MAX_CANDIDATES)), "");
             let span = variable(self.source(), word, name);
             let message = format!("FROM argument '{name}' is not declared{hint}");
             if let Some(finding) = self.lint("UndefinedArgInFrom", span, message) {
@@ -131,6 +130,9 @@ impl Planner<'_> {
         }
     }
 }
+
+/// How many names are compared with one that is unknown.
+const MAX_CANDIDATES: usize = 1_000;
 
 /// How many characters a name may differ in from one that may have been meant.
 const MAX_DISTANCE: usize = 2;
