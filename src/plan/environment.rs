@@ -1,6 +1,7 @@
 //! The variables that are in force at a point of a stage.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Variables in the order in which they were last set: setting one again moves it to the end, as BuildKit does.
 ///
@@ -11,6 +12,8 @@ pub(super) struct Environment {
     pairs: Vec<Option<(String, String)>>,
     /// Where each stands.
     places: HashMap<String, usize>,
+    /// The pairs in order, once somebody asked.
+    shared: Option<Arc<Vec<(String, String)>>>,
 }
 
 impl Environment {
@@ -29,6 +32,7 @@ impl Environment {
 
     /// Removes a variable.
     pub(super) fn remove(&mut self, name: &str) {
+        self.shared = None;
         if let Some(place) = self.places.remove(name) {
             self.pairs[place] = None;
         }
@@ -45,9 +49,10 @@ impl Environment {
         self.pairs.iter().flatten().map(|(name, _)| name.as_str())
     }
 
-    /// Returns the pairs in order.
-    pub(super) fn to_vec(&self) -> Vec<(String, String)> {
-        self.pairs.iter().flatten().cloned().collect()
+    /// Returns the pairs in order; the same ones until a variable is set or removed.
+    pub(super) fn shared(&mut self) -> Arc<Vec<(String, String)>> {
+        let pairs = || Arc::new(self.pairs.iter().flatten().cloned().collect());
+        self.shared.get_or_insert_with(pairs).clone()
     }
 }
 
@@ -93,7 +98,7 @@ mod tests {
         for (name, value) in [("A", "1"), ("B", "2"), ("A", "3")] {
             env.set(name, value);
         }
-        assert_eq!(env.to_vec(), [("B".into(), "2".into()), ("A".into(), "3".into())]);
+        assert_eq!(*env.shared(), [("B".into(), "2".into()), ("A".into(), "3".into())]);
     }
 
     #[test]

@@ -5,8 +5,11 @@ use super::label::Progress;
 use super::planner::{Planner, StepInfo};
 use super::stages::Command;
 use super::state::State;
-use crate::diag::{Diagnostic, Place};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::dockerfile::ast::{Kind, Word};
+
+/// How many bytes all expanded words, paths and entries of the history may have.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 
 impl<'a> Planner<'a> {
     /// Applies an instruction of a stage to its state.
@@ -46,11 +49,24 @@ impl<'a> Planner<'a> {
     pub(super) fn expand(&mut self, word: &Word, command: &Command<'_>, state: &State) -> Result<String, Diagnostic> {
         match self.words.expand(&word.node, &state.env) {
             Ok(expanded) => {
+                self.account(expanded.text.len(), command.span_of(word.span))?;
                 self.lint_undefined(&expanded.unmatched, word.span, command, state);
                 Ok(expanded.text)
             }
             Err(message) => Err(self.error(command.span_of(word.span), message)),
         }
+    }
+
+    /// Counts bytes of text that the plan keeps.
+    ///
+    /// Each text is limited, and so is their number; what both come to together is not what a machine has.
+    pub(super) fn account(&mut self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.text_bytes = self.text_bytes.saturating_add(bytes);
+        if self.text_bytes <= MAX_TEXT_BYTES {
+            return Ok(());
+        }
+        let message = format!("the expanded texts of the Dockerfile are larger than {MAX_TEXT_BYTES} bytes together");
+        Err(self.error(span, message).hint("look for a variable that is defined by itself, such as `ARG A=$A$A`"))
     }
 
     /// Returns several words with the variables of the stage.

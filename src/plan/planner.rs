@@ -50,6 +50,8 @@ pub(super) struct Planner<'a> {
     /// Comments above the instruction at hand, which may skip rules.
     pub(super) comments: Vec<String>,
     pub(super) capture: Capture,
+    /// Bytes of the texts that were expanded.
+    pub(super) text_bytes: usize,
 }
 
 /// What a step is besides its operation.
@@ -91,6 +93,7 @@ impl<'a> Planner<'a> {
             checks: super::warn::checks(dockerfile, options)?,
             comments: Vec::new(),
             capture: Capture::default(),
+            text_bytes: 0,
         };
         match planner.target_outline() {
             Ok((target, outline)) => planner.finish(target, outline).map_err(Failure::from),

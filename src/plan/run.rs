@@ -10,6 +10,7 @@ use super::state::State;
 use crate::diag::{Diagnostic, Exit, Span};
 use crate::dockerfile::ast::{self, Heredoc, Kind, Run, Word};
 use crate::dockerfile::mount::parse_device;
+use std::sync::Arc;
 
 /// Where a script with a shebang is mounted.
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
@@ -33,21 +34,23 @@ impl Planner<'_> {
         let Invocation { argv, script } = invocation(run, state);
         let no_cache = self.is_no_cache(stage);
         let mounts = self.mounts(stage, run, command, state, no_cache)?;
-        let mut env = state.env.clone();
         let socket = mounts.iter().find_map(|mount| match mount {
             RunMount::Ssh { target, .. } => Some(target.clone()),
             _ => None,
         });
-        if let Some(socket) = socket.filter(|_| env.get("SSH_AUTH_SOCK").is_none()) {
-            env.set("SSH_AUTH_SOCK", socket);
+        let mut env = state.env.shared();
+        if let Some(socket) = socket.filter(|_| state.env.get("SSH_AUTH_SOCK").is_none()) {
+            Arc::make_mut(&mut env).push(("SSH_AUTH_SOCK".to_owned(), socket));
         }
         let label = progress.next(&self.words.shown_run(&run_text(run, &command.instruction.text), &state.env));
-        state.record_layer(format!("RUN {} # buildkit", history_text(&argv, state)));
+        let entry = format!("RUN {} # buildkit", history_text(&argv, state));
+        self.account(entry.len(), command.span())?;
+        state.record_layer(entry);
         let op = RunOp {
             base: state.root,
             argv,
             script,
-            env: env.to_vec(),
+            env,
             unkeyed_env: proxies(&self.build_args),
             cwd: state.cwd(),
             user: state.config.config.user.clone(),

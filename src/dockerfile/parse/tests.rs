@@ -338,3 +338,11 @@ proptest! {
         let _ = crate::dockerfile::mount::parse_mount(&text, &mut |value| Ok(value.to_owned()));
     }
 }
+
+#[test]
+fn one_large_heredoc_cannot_be_asked_for_any_number_of_times() {
+    let (count, line) = (200, "x".repeat(1 << 20));
+    let text = format!("FROM a\nCOPY {}/b/\n{}{line}\nE\n", "<<E ".repeat(count), "E\n".repeat(count - 1));
+    let error = parse("Dockerfile", text.as_bytes()).unwrap_err();
+    assert_eq!(error.message, "the heredocs of one instruction are larger than 16777216 bytes");
+}
