@@ -206,7 +206,9 @@ impl Planner<'_> {
                     self.warnings.extend(found);
                     self.warnings.truncate(super::warn::MAX_FINDINGS);
                 }
-                entries.extend(port::parse(&text).map_err(|error| self.error(span, error.to_string()))?);
+                entries.extend(port::parse(&text).map_err(|error| {
+                    self.error(span, error.to_string()).hint("write a port such as `8080`, `53/udp` or `8000-8010/tcp`")
+                })?);
             }
         }
         state.record(format!("EXPOSE {}", gotext::plain_list(&entries)));

@@ -7,7 +7,8 @@ use super::planner::Planner;
 use super::stages::{Command, Origin};
 use super::state::State;
 use crate::diag::{Diagnostic, Span};
-use crate::dockerfile::ast::{Mount, MountKind, Run};
+use crate::dockerfile::ast::{Mount, MountKind, Run, Word};
+use crate::dockerfile::mount::{MountError, culprit};
 
 /// Where secrets are files by default.
 const SECRET_DIRECTORY: &str = "/run/secrets";
@@ -39,6 +40,15 @@ pub(super) fn from_of(text: &str) -> Option<String> {
 }
 
 impl Planner<'_> {
+    /// Returns the error for a `--mount`, with the field that it is about.
+    fn refused(&self, word: &Word, command: &Command<'_>, error: &MountError) -> Diagnostic {
+        let refused = self.error(command.span_of(culprit(word, error)), error.to_string());
+        match error.hint() {
+            Some(hint) => refused.hint(hint),
+            None => refused,
+        }
+    }
+
     /// Returns the mounts of a RUN.
     pub(super) fn mounts(
         &mut self,
@@ -54,7 +64,7 @@ impl Planner<'_> {
         for (index, word) in run.mounts.iter().enumerate() {
             let span = command.span_of(word.span);
             let (mount, unmatched) =
-                self.words.mount(&word.node, &state.env).map_err(|message| self.error(span, message))?;
+                self.words.mount(&word.node, &state.env).map_err(|error| self.refused(word, command, &error))?;
             for unmatched in &unmatched {
                 self.lint_undefined(unmatched, word.span, command, state);
             }

@@ -4,7 +4,7 @@ use super::environment::Environment;
 use super::warn::is_secret_name;
 use crate::dockerfile::ast::Mount;
 use crate::dockerfile::expand::{ExpandError, Expanded, Expander};
-use crate::dockerfile::mount::parse_mount;
+use crate::dockerfile::mount::{MountError, parse_mount};
 use std::collections::BTreeSet;
 
 /// What stands in progress for the value of a variable that is named like a secret.
@@ -52,7 +52,7 @@ impl Words {
     }
 
     /// Parses and expands a `--mount`; returns it with the variables that are not defined, for each value.
-    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, Vec<BTreeSet<String>>), String> {
+    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, Vec<BTreeSet<String>>), MountError> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         let expander = Expander::new(self.escape, &lookup);
         let mut unmatched = Vec::new();
@@ -61,7 +61,7 @@ impl Words {
             unmatched.push(expanded.unmatched);
             Ok(expanded.text)
         };
-        let mount = parse_mount(text, &mut expand).map_err(|error| error.to_string())?;
+        let mount = parse_mount(text, &mut expand)?;
         Ok((mount, unmatched))
     }
 

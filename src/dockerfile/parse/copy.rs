@@ -40,14 +40,17 @@ pub(super) fn parse(statement: &Statement<'_>, captured: &[Captured]) -> Result<
         None => return Err(statement.missing(format!("{name} requires at least two arguments, but none was provided"))),
         Some(only) if words.is_empty() => {
             let message = format!("{name} requires at least two arguments, but only one was provided");
-            return Err(Fault::new(only.span, message).label("destination could not be determined"));
+            return Err(Fault::new(only.span, message)
+                .label("destination could not be determined")
+                .hint(format!("write `{name} SOURCE ... DESTINATION`")));
         }
         Some(destination) => destination,
     };
     let is_copy = name == "COPY";
     let flags = Flags::read(&statement.flags, if is_copy { COPY_FLAGS } else { ADD_FLAGS })?;
     if opening(&destination.node).is_some() {
-        return Err(Fault::new(destination.span, format!("{name} cannot accept a heredoc as a destination")));
+        return Err(Fault::new(destination.span, format!("{name} cannot accept a heredoc as a destination"))
+            .hint(format!("put the path of the file behind it: `{name} {} /PATH`", destination.node)));
     }
     let (sources, heredocs) = split_sources(words, captured)?;
     let copy = Copy {
