@@ -15,7 +15,9 @@ use std::sync::Arc;
 const STOPS: &str = "the file has a mistake; cooper goes on with what it can still tell, BuildKit stops at once";
 
 /// Rows where cooper differs on purpose.
-const DIFFERENCES: [(&str, &str); 13] = [
+const DIFFERENCES: [(&str, &str); 15] = [
+    ("case-err-from-toomany", "whether `foo` should have been `AS` is not asked where the line has a mistake"),
+    ("case-ignore-bad-pattern", "here the rule is left out: the file is refused before the Dockerfile is looked at"),
     ("descr", "an indented comment is a comment like any other: BuildKit keeps its `#` as a word"),
     ("empty-cont", STOPS),
     ("err-copy-from", STOPS),
@@ -42,8 +44,11 @@ impl Facts for World {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let mut config = ImageConfig { os: "linux".into(), architecture: "amd64".into(), ..ImageConfig::default() };
         config.config.env = owned(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
-        match name.strip_suffix(":latest").unwrap_or(name) {
-            "alpine" | "busybox" | "tiny" => {}
+        let short = name.strip_prefix("docker.io/").unwrap_or(name);
+        let short = short.strip_prefix("library/").unwrap_or(short);
+        match short.strip_suffix(":latest").unwrap_or(short) {
+            "alpine" | "busybox" | "tiny" | "debian" | "layers" | "cfg-full" | "cfg-env" | "cfg-user"
+            | "cfg-entrypoint" | "cfg-volume" | "debian:12" => {}
             "multiarch" => config.architecture.clone_from(&platform.architecture),
             "cfg-shell" => config.config.shell = owned(&["/bin/sh", "-ec"]),
             "cfg-workdir" => config.config.working_dir = "/wd/base".into(),
@@ -78,13 +83,13 @@ fn look(row: &Value) -> Inspected {
         no_cache: false,
         no_cache_filter: Vec::new(),
         network: Network::Default,
-        allow: Vec::new(),
+        allow: ["network.host", "security.insecure", "device"].map(str::to_owned).to_vec(),
         extra_hosts: Vec::new(),
         shm_size_bytes: None,
         ulimits: Vec::new(),
     };
-    let parse = |text: &str| IgnoreRules::parse(".dockerignore", text.as_bytes()).unwrap();
-    let mut world = World { ignore: row["ignore"].as_str().map(parse) };
+    let parse = |text: &str| IgnoreRules::parse(".dockerignore", text.as_bytes()).ok();
+    let mut world = World { ignore: row["ignore"].as_str().and_then(parse) };
     inspect("Dockerfile", row["text"].as_str().unwrap().as_bytes(), &options, &mut world)
 }
 
@@ -107,17 +112,21 @@ fn found(inspected: &Inspected) -> Value {
 fn findings_are_those_of_buildkit() {
     let table: Value = serde_json::from_str(include_str!("data/lint.json")).unwrap();
     let rows = table["rows"].as_array().unwrap();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut cases) = (Vec::new(), 0);
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let inspected = look(row);
         let failed = inspected.error.is_some() || inspected.violation.is_some();
         let is_same = found(&inspected) == row["found"] && failed == row.get("error").is_some();
         let is_meant = DIFFERENCES.iter().any(|(different, _)| *different == name);
+        if name.starts_with("case-") {
+            cases += 1;
+        }
         if is_same == is_meant {
             wrong.push(format!("{name}: {failed} {}\n    not {} {}", found(&inspected), row["found"], row["error"]));
         }
     }
+    assert!(cases > 250, "{cases}");
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
