@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = Path::new(scratch).join("layer");
         let start = (Instant::now(), cpu_seconds());
         let (blob, file) =
-            write_layer(&root, OverlayForm::Trusted, File::create(&path)?, compression, &LayerOptions::default())?;
+            write_layer(&root, OverlayForm::Trusted, File::create(&path)?, compression, LayerOptions::default())?;
         drop(file);
         report(&format!("write {compression:?}"), blob.uncompressed_bytes, start);
         println!("  {} bytes, ratio {:.3}", blob.size_bytes, blob.uncompressed_bytes as f64 / blob.size_bytes as f64);

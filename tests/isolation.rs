@@ -255,6 +255,7 @@ fn run_as(user: &str, runner: &Runner, entered: &Entered, directory: &Path, argv
         env: vec![("PATH".into(), "/bin".into())],
         cwd: "/".into(),
         user: user.into(),
+        additional_gids: Vec::new(),
         mounts: Vec::new(),
         network: Network::Default,
         hostname: "step".into(),

@@ -70,6 +70,7 @@ impl Bench {
             env: vec![("PATH".into(), "/bin".into())],
             cwd: "/".into(),
             user: String::new(),
+            additional_gids: Vec::new(),
             mounts: Vec::new(),
             network: Network::Default,
             hostname: "step".into(),

@@ -487,7 +487,12 @@ fn the_doctor_tells_of_this_machine() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["rungs"].as_array().unwrap().len(), 5);
     let store = bench.path("store");
-    assert_eq!(report["facts"][0], json!(["store", store.to_str().unwrap()]));
+    assert_eq!(report["facts"]["store"], json!(store.to_str().unwrap()));
+    let part = |name: &str| report["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned();
+    for name in ["mounts as root", "user namespaces", "subordinate ids", "a new /proc", "chroot", "chown"] {
+        let part = part(name).unwrap_or_else(|| panic!("{name} is not reported"));
+        assert!(part["allowed"] == true || !part["reason"].as_str().unwrap().is_empty(), "{part}");
+    }
     assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
     assert!(Path::new(&store).exists());
 }

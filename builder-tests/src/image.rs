@@ -122,7 +122,10 @@ fn line(entry: &Entry, content: &[u8]) -> String {
         Kind::File { .. } => ('f', format!(" {:?}", String::from_utf8_lossy(content))),
         Kind::Symlink { target } => ('l', format!(" -> {}", target.to_string_lossy())),
         Kind::Hardlink { target } => ('h', format!(" = {}", target.display())),
-        _ => ('o', String::new()),
+        Kind::CharDevice { major, minor } => ('c', format!(" {major}:{minor}")),
+        Kind::BlockDevice { major, minor } => ('b', format!(" {major}:{minor}")),
+        Kind::Fifo => ('p', String::new()),
+        Kind::Whiteout | Kind::Opaque => ('o', String::new()),
     };
     format!("{letter} {:04o} {}:{} {}{rest}", entry.mode, entry.uid, entry.gid, entry.path.display())
 }

@@ -86,6 +86,42 @@ fn repository(path: &Path) -> String {
     git(path, &["rev-parse", "v1"])
 }
 
+#[test]
+fn source_date_epoch_is_the_time_of_the_commit_or_of_the_newest_file() {
+    if !need(["git"]) {
+        return;
+    }
+    let bench = Bench::new();
+    repository(&bench.path("repos/r"));
+    let committed = git(&bench.path("repos/r"), &["show", "--no-patch", "--format=%ct", "v1"]);
+    let created = |seconds: &str| {
+        let argument = format!("SOURCE_DATE_EPOCH={}", seconds.trim());
+        bench.build_from(b"FROM scratch\nCOPY <<X /\nX\n", ["-t", "app:n", "--build-arg", &argument, "-"]).success();
+        bench.image("app:n").config.created
+    };
+    let (url, _daemon) = git_daemon(&bench.path("repos"));
+    bench.build_bare(["-t", "app:1", "--build-arg", "SOURCE_DATE_EPOCH=context", &format!("{url}/r#v1")]).success();
+    assert_eq!(bench.image("app:1").config.created, created(&committed));
+
+    let dockerfile = format!(
+        "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nADD {url}/r#v1 /\nFROM scratch\nCOPY --from=src / /\n"
+    );
+    bench.write("Dockerfile", dockerfile).build(["-t", "app:2"]).success();
+    assert_eq!(bench.image("app:2").config.created, created(&committed));
+
+    let server = FileServer::start(BTreeMap::from([("/context.tar".into(), tar())]));
+    let named = format!("src={}", server.url("/context.tar"));
+    bench.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    bench.build(["-t", "app:3", "--build-arg", "SOURCE_DATE_EPOCH=src", "--build-context", &named]).success();
+    assert_eq!(bench.image("app:3").config.created, created("0"));
+    let main = server.url("/context.tar");
+    bench.build_bare(["-t", "app:4", "--build-arg", "SOURCE_DATE_EPOCH=context", &main]).success();
+    assert_eq!(bench.image("app:4").config.created, created("0"));
+
+    let local = bench.build(["-t", "app:5", "--build-arg", "SOURCE_DATE_EPOCH=context"]);
+    local.success().says("the context has no time of its own");
+}
+
 #[rstest]
 fn a_git_repository(#[values(Who::Caller, Who::Ordinary)] who: Who) {
     if !need(["git"]) || !who.is_here() {

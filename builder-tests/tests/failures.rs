@@ -62,15 +62,6 @@ fn a_machine_that_cannot_isolate_is_3() {
 }
 
 #[test]
-fn a_device_that_cooper_cannot_give_is_refused_and_not_ignored() {
-    if !need(["busybox"]) {
-        return;
-    }
-    let bench = Bench::new().base().file("Dockerfile", "FROM base\nRUN --device=vendor.com/gpu=0 true\n");
-    bench.build(["--allow", "device"]).exits(2).says("device `vendor.com/gpu=0` is not there");
-}
-
-#[test]
 fn a_registry_that_does_not_answer_is_4() {
     let host = format!("127.0.0.1:{}", free_port());
     let bench = Bench::new().file("Dockerfile", format!("FROM {host}/x\nRUN true\n"));

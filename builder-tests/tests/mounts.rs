@@ -106,3 +106,24 @@ fn ssh_agents_are_forwarded(#[values(Who::Caller, Who::Ordinary)] who: Who) {
     bench.build(["-t", "app:1", "--ssh", &format!("default={}", socket.display())]).success();
     drop(agent);
 }
+
+#[rstest]
+fn keys_are_served_from_files(#[values(Who::Caller, Who::Ordinary)] who: Who) {
+    let dockerfile = "FROM base\nRUN --mount=type=ssh,id=deploy,required test -S \"$SSH_AUTH_SOCK\"\n";
+    let Some(bench) = bench(who, dockerfile) else { return };
+    if !need(["ssh-keygen"]) {
+        return;
+    }
+    let (plain, encrypted) = (bench.out("plain"), bench.out("encrypted"));
+    for (path, passphrase) in [(&plain, ""), (&encrypted, "secret")] {
+        let mut command = std::process::Command::new("ssh-keygen");
+        assert!(command.args(["-q", "-t", "ed25519", "-N", passphrase, "-f"]).arg(path).status().unwrap().success());
+        // Whoever builds can read it.
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    let failed = bench.build(["-t", "app:1", "--ssh", &format!("deploy={}", encrypted.display())]);
+    failed.exits(2).says("the key is encrypted with a passphrase").says("ssh-add");
+    let twice = format!("deploy={0},{0}", plain.display());
+    bench.build(["-t", "app:1", "--ssh", &twice]).success();
+    bench.build(["--no-cache", "--ssh", "deploy=/dev/null"]).exits(2).says("neither a file nor the socket of an agent");
+}

@@ -7,8 +7,9 @@ use crate::exec::{self, Session, store_failure};
 use crate::output;
 use crate::plan::inspect::Inspected;
 use crate::sandbox::{Cancel, Entered, IsolationError, enter, probe};
-use crate::store::Store;
-use crate::sys::interrupt;
+use crate::store::{Store, TreeForm, Usable};
+use crate::sys::overlay::OverlayForm;
+use crate::sys::{interrupt, owner};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -37,6 +38,17 @@ impl Engine {
         Store::open(&self.store).map_err(store_failure)
     }
 
+    /// Returns the form of overlay attributes that the trees of a store have.
+    fn agree_on_form(&self, store: &Store) -> Result<OverlayForm, Diagnostic> {
+        let best = TreeForm { overlay: self.entered.overlay_form, owners_aside: owner::is_aside() };
+        let usable = Usable { best, has_trusted: best.overlay == OverlayForm::Trusted };
+        let form = store.agree_on_form(usable).map_err(store_failure)?;
+        if form == OverlayForm::User {
+            owner::read_devices_aside();
+        }
+        Ok(form)
+    }
+
     /// Builds what is asked for and writes it where it is asked for.
     pub fn build(&self, request: &BuildRequest, reporter: &Reporter) -> Result<BuildResult, Diagnostic> {
         let rung = self.entered.rung;
@@ -44,11 +56,11 @@ impl Engine {
         reporter.notice(format!("isolation: {rung} ({}){emulated}", self.reason));
         output::check(request)?;
         let store = self.store()?;
-        store.check_owners().map_err(store_failure)?;
+        let entered = Entered { overlay_form: self.agree_on_form(&store)?, ..self.entered.clone() };
         let cancel = Cancel::new()
             .map_err(|error| Diagnostic::error(Exit::Bug, "cannot make an event descriptor").note(error.to_string()))?;
         watch_for_interrupt(&cancel);
-        let session = Session::new(store, self.entered.clone(), reporter.clone(), cancel);
+        let session = Session::new(store, entered, reporter.clone(), cancel);
         let built = exec::build(&session, request)?;
         let mut written = output::write(&session, request, &built)?;
         written.summary.elapsed = self.started.elapsed();

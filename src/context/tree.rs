@@ -3,7 +3,7 @@
 use super::ignore::{DirectoryState, IgnoreRules};
 use super::selection::{Entry, EntryKind};
 use crate::sys::Root;
-use crate::sys::owner::{self, Device, Owner};
+use crate::sys::owner::{Device, Owner};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, makedev};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -56,8 +56,7 @@ impl FileStamp {
 impl Tree<'_> {
     /// Makes the entry of a node that was just statted.
     ///
-    /// `recorded` returns what is kept aside of it, where the file system cannot hold owners; not asked for where owners
-    /// do not count.
+    /// `recorded` returns what is kept aside of it, see [`crate::sys::owner::wanted`]; not asked for where owners do not count.
     pub(super) fn entry(
         &self,
         path: PathBuf,
@@ -65,7 +64,7 @@ impl Tree<'_> {
         kind: EntryKind,
         recorded: impl FnOnce() -> io::Result<Option<Owner>>,
     ) -> io::Result<Entry> {
-        let recorded = if self.keep_owner && owner::is_aside() { Some(recorded()?.unwrap_or_default()) } else { None };
+        let recorded = if self.keep_owner { recorded()? } else { None };
         let (uid, gid) = match recorded {
             Some(owner) => (owner.uid, owner.gid),
             None if self.keep_owner => (stat.st_uid, stat.st_gid),

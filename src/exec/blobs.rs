@@ -8,6 +8,8 @@ use crate::diag::{Diagnostic, Exit};
 use crate::event::Task;
 use crate::image::{Descriptor, Digest, media_type};
 use crate::layer::{self, Compression};
+
+use crate::snapshot::search::Search;
 use crate::store::{BlobInfo, HeldLayer};
 use crate::sys::Root;
 
@@ -88,13 +90,18 @@ pub fn finish_layers(
         }
     }
     for layer in &filesystem.own {
-        finished.push(finish_layer(session, layer, options)?);
+        finished.push(finish_layer(session, layer, options, None)?);
     }
     Ok(finished)
 }
 
-/// Makes one step's layer ready: writes its tar unless that was done before.
-pub fn finish_layer(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result<FinishedLayer, Diagnostic> {
+/// Makes one step's layer ready: writes its tar unless that was done before, and searches what it writes.
+pub fn finish_layer(
+    session: &Session,
+    layer: &HeldLayer,
+    options: &LayerOptions,
+    search: Option<&mut Search>,
+) -> Result<FinishedLayer, Diagnostic> {
     let mut meta = layer.meta().map_err(store_failure)?;
     let mut encoding = options.compression.encoding();
     if let Some(epoch) = options.clamp {
@@ -108,7 +115,7 @@ pub fn finish_layer(session: &Session, layer: &HeldLayer, options: &LayerOptions
         let descriptor = Descriptor::new(blob.media_type.clone(), blob.digest, blob.size_bytes);
         return Ok(FinishedLayer { descriptor, diff_id, created: Some(meta.created) });
     }
-    let (descriptor, diff_id) = write(session, layer, options)?;
+    let (descriptor, diff_id) = write(session, layer, options, search)?;
     meta.blobs.retain(|blob| blob.encoding != encoding);
     meta.blobs.push(BlobInfo {
         encoding,
@@ -121,7 +128,12 @@ pub fn finish_layer(session: &Session, layer: &HeldLayer, options: &LayerOptions
     Ok(FinishedLayer { descriptor, diff_id, created: Some(meta.created) })
 }
 
-fn write(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result<(Descriptor, Digest), Diagnostic> {
+fn write(
+    session: &Session,
+    layer: &HeldLayer,
+    options: &LayerOptions,
+    search: Option<&mut Search>,
+) -> Result<(Descriptor, Digest), Diagnostic> {
     let failed = |error: &dyn std::error::Error| {
         let mut diagnostic = Diagnostic::from_error(Exit::Step, error);
         diagnostic.notes.insert(0, std::mem::replace(&mut diagnostic.message, "cannot write a layer".into()));
@@ -130,10 +142,9 @@ fn write(session: &Session, layer: &HeldLayer, options: &LayerOptions) -> Result
     let root = Root::open(&layer.tree()).map_err(|error| failed(&error))?;
     let file = session.store().blob_file().map_err(store_failure)?;
     let out = file.reopen().map_err(|error| failed(&error))?;
-    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp };
-    let (blob, _) =
-        crate::snapshot::upper::write_layer(&root, session.form(), out, options.compression, &write_options)
-            .map_err(|error| failed(&error))?;
+    let write_options = crate::snapshot::upper::LayerOptions { clamp_mtime: options.clamp, search };
+    let (blob, _) = crate::snapshot::upper::write_layer(&root, session.form(), out, options.compression, write_options)
+        .map_err(|error| failed(&error))?;
     session.store().adopt_blob(file, &blob.digest).map_err(store_failure)?;
     Ok((Descriptor::new(blob.media_type, blob.digest, blob.size_bytes), blob.diff_id))
 }

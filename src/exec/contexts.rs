@@ -13,6 +13,7 @@ use crate::plan::NamedContext;
 use crate::plan::graph::ContextId;
 use crate::sys::Root;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -25,7 +26,20 @@ pub struct Context {
     digests: StatCache,
     /// Where the digests are kept between builds; `None` for a context of this build alone.
     kept_at: Option<PathBuf>,
-    _temporary: Option<tempfile::TempDir>,
+    time: Time,
+    temporary: Option<tempfile::TempDir>,
+}
+
+/// When a context was last changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Time {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// Seconds since the epoch.
+    At(i64),
+    /// When its newest file was.
+    NewestFile,
 }
 
 impl Context {
@@ -35,7 +49,7 @@ impl Context {
         let digests = StatCache::load(&cache, STAT_CACHE_LIMIT_BYTES);
         let LocalContext { root, ignore, keep_owner, warnings, .. } = local;
         warnings.into_iter().for_each(|warning| session.reporter().warn(warning));
-        Context { root, ignore, keep_owner, digests, kept_at: Some(cache), _temporary: None }
+        Context { root, ignore, keep_owner, digests, kept_at: Some(cache), time: Time::Unknown, temporary: None }
     }
 
     /// Returns a context over a directory that was unpacked for this build.
@@ -50,7 +64,22 @@ impl Context {
         ignore: Option<IgnoreRules>,
         keep_owner: bool,
     ) -> Context {
-        Context { root, ignore, keep_owner, digests: StatCache::default(), kept_at: None, _temporary: Some(directory) }
+        let digests = StatCache::default();
+        Context { root, ignore, keep_owner, digests, kept_at: None, time: Time::Unknown, temporary: Some(directory) }
+    }
+
+    /// Says when it was last changed.
+    pub fn changed(self, time: Time) -> Context {
+        Context { time, ..self }
+    }
+
+    /// Returns when it was last changed, seconds since the epoch, if that is known.
+    pub fn time(&self) -> Option<i64> {
+        match (self.time, &self.temporary) {
+            (Time::At(seconds), _) => Some(seconds),
+            (Time::NewestFile, Some(directory)) => newest_file(directory.path()),
+            _ => None,
+        }
     }
 
     /// Returns the files of it as a build sees them.
@@ -175,6 +204,24 @@ impl<'a> Contexts<'a> {
         selection_digest(context.tree(), selected, &context.digests)
             .map_err(|error| Diagnostic::from_error(Exit::Usage, &error))
     }
+}
+
+/// Returns the time of the regular file below a directory that was changed last.
+pub(super) fn newest_file(directory: &Path) -> Option<i64> {
+    let mut open = vec![directory.to_owned()];
+    let mut newest = None;
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            // Of the entry itself, not of what a link leads to.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                open.push(entry.path());
+            } else if metadata.is_file() {
+                newest = newest.max(Some(metadata.mtime()));
+            }
+        }
+    }
+    newest
 }
 
 /// Returns a directory below the store's `tmp/` as a root.

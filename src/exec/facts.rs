@@ -3,13 +3,15 @@
 //! The store is asked first.  A base that is known costs no request, so a build that changes nothing works without a network;
 //! `--pull` asks the registry again.
 
+use super::contexts::Context;
+use super::remote;
+use super::request::BuildRequest;
 use super::session::{Session, store_failure};
-use crate::context::ignore::IgnoreRules;
 use crate::diag::{Diagnostic, Exit};
 use crate::image::validate::{self, Document, ValidateError, document};
 use crate::image::{Descriptor, Digest, Index, Platform, Reference};
 use crate::plan::graph::ImageFacts;
-use crate::plan::{Facts, ImageSource};
+use crate::plan::{Facts, FoundDevice, ImageSource, NamedContext, TimeSource};
 use crate::store::{Pulled, REF_NAME};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -32,15 +34,29 @@ pub struct KnownImages<'a> {
     session: &'a Session,
     pull: bool,
     answers: HashMap<(String, Platform), Arc<ImageFacts>>,
-    ignore: Option<&'a IgnoreRules>,
+    context: &'a Context,
+    named: &'a [(String, NamedContext)],
+    times: HashMap<String, Option<i64>>,
+    device_directories: Option<&'a [PathBuf]>,
 }
 
 impl<'a> KnownImages<'a> {
-    /// `pull` asks registries even for what the store knows.
-    ///
-    /// `ignore` are the rules of the main context, for the lint rule about sources that they take out.
-    pub fn new(session: &'a Session, pull: bool, ignore: Option<&'a IgnoreRules>) -> KnownImages<'a> {
-        KnownImages { session, pull, answers: HashMap::new(), ignore }
+    /// Returns one for a build and its main context.
+    pub fn new(session: &'a Session, request: &'a BuildRequest, context: &'a Context) -> KnownImages<'a> {
+        KnownImages {
+            session,
+            pull: request.pull,
+            answers: HashMap::new(),
+            context,
+            named: &request.build_contexts,
+            times: HashMap::new(),
+            device_directories: None,
+        }
+    }
+
+    /// Lets it know the devices of this machine, from these directories or the standard ones.
+    pub fn with_devices(self, directories: &'a [PathBuf]) -> KnownImages<'a> {
+        KnownImages { device_directories: Some(directories), ..self }
     }
 
     fn reference(&self, text: &str, platform: &Platform) -> Result<ImageFacts, Diagnostic> {
@@ -112,8 +128,38 @@ impl Facts for KnownImages<'_> {
         Ok(facts)
     }
 
+    fn devices(&mut self, name: &str) -> Result<Option<Vec<FoundDevice>>, Diagnostic> {
+        let Some(directories) = self.device_directories else { return Ok(None) };
+        let devices = self.session.devices(directories);
+        let found = |name: String| FoundDevice { is_auto_allowed: devices.is_auto_allowed(&name), name };
+        Ok(Some(devices.find(name).into_iter().map(found).collect()))
+    }
+
+    fn time(&mut self, source: TimeSource<'_>) -> Result<Option<i64>, Diagnostic> {
+        let key = format!("{source:?}");
+        if let Some(known) = self.times.get(&key) {
+            return Ok(*known);
+        }
+        let time = match source {
+            TimeSource::Main => self.context.time(),
+            TimeSource::Named(index) => match &self.named[index].1 {
+                NamedContext::Files(location) => remote::time_of_named(self.session, location)?,
+                NamedContext::Image(_) | NamedContext::OciLayout(_) => None,
+            },
+            TimeSource::Remote(source) => remote::time_of_source(self.session, source)?,
+        };
+        self.times.insert(key, time);
+        Ok(time)
+    }
+
+    fn device_problems(&self) -> Vec<String> {
+        self.device_directories
+            .map(|directories| self.session.devices(directories).problems().to_vec())
+            .unwrap_or_default()
+    }
+
     fn ignored_by(&self, path: &str) -> Option<String> {
-        self.ignore?.certainly_ignored(path).map(|verdict| verdict.to_string())
+        self.context.tree().ignore?.certainly_ignored(path).map(|verdict| verdict.to_string())
     }
 }
 

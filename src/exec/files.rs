@@ -31,9 +31,7 @@ pub fn copy(
     let below = if op.link { FileSystem::default() } else { base.clone() };
     let workspace =
         Workspace::open(session, &below, if op.is_add { layers::Writer::Any } else { layers::Writer::Replacing })?;
-    let names = if op.link && op.chown.is_some() { Some(layers::view(session, base)?) } else { None };
-    let users = names.as_ref().map_or(workspace.root(), |view| &view.root);
-    let writer = Writer { build, op, root: workspace.root(), placement: placement(op, users)? };
+    let writer = Writer { build, op, root: workspace.root(), placement: placement(op, workspace.root())? };
     let mut inputs = inputs.iter();
     for source in &op.sources {
         match source {

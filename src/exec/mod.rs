@@ -7,11 +7,13 @@ mod base;
 mod blobs;
 mod contexts;
 pub mod copy;
+mod devices;
 mod facts;
 mod files;
 mod filesystem;
 mod keys;
 mod layers;
+mod leak;
 pub mod mode;
 mod mounts;
 pub mod owner;
@@ -28,7 +30,6 @@ pub mod workdir;
 
 pub use base::fetch_blob;
 pub use blobs::{FinishedLayer, LayerOptions, finish_layer, finish_layers};
-pub use facts::KnownImages;
 pub use files::export_tree;
 pub use filesystem::FileSystem;
 pub use layers::{View, view};
@@ -41,13 +42,16 @@ use crate::plan::graph::{Graph, StepId, Target};
 use crate::plan::inspect::Inspected;
 use crate::plan::{BuilderArgs, Options, fail_on_findings, plan};
 use contexts::Contexts;
+use facts::KnownImages;
+use leak::GivenSecrets;
 use request::{BuildRequest, OutputKind};
 use schedule::Results;
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::channel;
-use steps::Build;
+use steps::{Build, SealedLayer};
 
 /// What a build has made.
 #[derive(Debug)]
@@ -81,7 +85,8 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     };
     let parsed = crate::dockerfile::parse_checked(&source.name, &source.text, check.as_deref()).map_err(failed)?;
     parsed.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
-    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let facts = KnownImages::new(session, request, &source.context);
+    let mut facts = facts.with_devices(&request.cdi_spec_dirs);
     let mut graphs = Vec::new();
     for platform in platforms {
         let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts).map_err(failed)?;
@@ -111,6 +116,8 @@ fn execute(
     let roots: Vec<Option<StepId>> = graph.targets.iter().map(|target| target.root).collect();
     let (sender, receiver) = channel();
     let layer_options = early_layers(request, &graph);
+    let given_secrets = GivenSecrets::default();
+    let images: HashSet<StepId> = roots.iter().flatten().copied().collect();
     let build = Build {
         session,
         request,
@@ -118,21 +125,20 @@ fn execute(
         contexts,
         known: &known,
         results: &results,
-        targets: roots.iter().flatten().copied().collect(),
+        exported: steps::exported(&graph, &images),
+        positions: steps::positions(&graph),
+        targets: images,
         sealed_layers: Mutex::new(sender),
+        given_secrets: &given_secrets,
         steps_run: AtomicUsize::new(0),
         explained: Mutex::default(),
     };
     let jobs = request.jobs.unwrap_or_else(default_jobs);
+    let (graph_ref, secrets) = (&graph, &given_secrets);
     let filesystems = std::thread::scope(|scope| {
         let compressing = scope.spawn(move || {
-            // Tar, digest and compression of a layer run beside the steps that follow.  What fails here fails again, and is told, at
-            // the export.
-            for (layer, is_exported) in receiver {
-                let _ = session.store().measure_layer(&layer);
-                if let (Some(options), true) = (&layer_options, is_exported) {
-                    let _ = finish_layer(session, &layer, options);
-                }
+            for sealed in receiver {
+                finish_sealed(session, graph_ref, &sealed, layer_options.as_ref(), secrets);
             }
         });
         let filesystems = schedule::run(&graph, &roots, jobs, &build, &results);
@@ -147,6 +153,31 @@ fn execute(
         graph.targets.into_iter().zip(filesystems).map(|(target, filesystem)| BuiltImage { target, filesystem }),
     );
     Ok(())
+}
+
+/// Tar, digest and compression of a layer, beside the steps that follow.
+///
+/// What fails here fails again, and is told, at the export.
+fn finish_sealed(
+    session: &Session,
+    graph: &Graph,
+    sealed: &SealedLayer,
+    options: Option<&LayerOptions>,
+    secrets: &GivenSecrets,
+) {
+    let _ = session.store().measure_layer(&sealed.layer);
+    if !sealed.is_exported {
+        return;
+    }
+    let mut search = secrets.search();
+    match (options, &mut search) {
+        (Some(options), search) => drop(finish_layer(session, &sealed.layer, options, search.as_mut())),
+        (None, Some(search)) => leak::search_layer(session, &sealed.layer, search),
+        (None, None) => {}
+    }
+    if let Some(search) = &search {
+        leak::warn(session.reporter(), &graph.steps[sealed.step.0 as usize], search);
+    }
 }
 
 /// How layers are written while the build still runs; `None` when nothing asks for layers.
@@ -177,7 +208,7 @@ fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, Diagnostic> {
 pub fn inspect(session: &Session, request: &BuildRequest, all_stages: bool) -> Result<Inspected, Diagnostic> {
     let platform = platforms(request)?.into_iter().next().unwrap_or_else(Platform::host);
     let source = source::open(session, request)?;
-    let mut facts = KnownImages::new(session, request.pull, source.context.tree().ignore);
+    let mut facts = KnownImages::new(session, request, &source.context);
     let all_stages = all_stages && request.target.is_none();
     let options = Options { all_stages, ..options(request, platform) };
     Ok(crate::plan::inspect::inspect(&source.name, &source.text, &options, &mut facts))

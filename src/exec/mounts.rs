@@ -1,9 +1,10 @@
 //! What `RUN --mount` brings into a step, made ready on this side of the sandbox.
 
 use super::copy::{self, resolve};
+use super::devices;
 use super::layers::{View, all_layers, lower_directories, mount_failure, overlay_of, view, view_of};
 use super::session::{Session, secret, store_failure};
-use super::ssh::AgentSocket;
+use super::ssh::{self, Agent, AgentSocket};
 use super::steps::Build;
 use crate::diag::{Diagnostic, Exit};
 use crate::dockerfile::ast::Sharing;
@@ -18,13 +19,14 @@ use crate::sys::owner;
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The mounts of one step, and what has to live as long as they do.
 #[derive(Default)]
 pub struct Mounts {
     specs: Vec<MountSpec>,
     env: Vec<(String, String)>,
+    additional_gids: Vec<u32>,
     // Dropped after the step, in this order.
     sockets: Vec<AgentSocket>,
     caches: Vec<HeldMount>,
@@ -53,13 +55,24 @@ impl Mounts {
         for mount in &op.mounts {
             mounts.add(build, mount, task)?;
         }
+        if !op.devices.is_empty() {
+            let found = devices::find(build, op)?;
+            mounts.env.extend(found.env);
+            mounts.specs.extend(found.specs);
+            mounts.additional_gids = found.additional_gids;
+        }
         // As runc is told by BuildKit: a mount on a parent of another one must not hide it, whatever the order they
         // were written in.
         mounts.specs.sort_by_key(|spec| spec.target().components().count());
         Ok(mounts)
     }
 
-    /// Returns the variables that mounts bring: secrets and the agent's socket.
+    /// Returns the groups that devices bring.
+    pub fn additional_gids(&self) -> &[u32] {
+        &self.additional_gids
+    }
+
+    /// Returns the variables that mounts and devices bring: secrets, the agent's socket.
     pub fn env(&self) -> &[(String, String)] {
         &self.env
     }
@@ -250,6 +263,7 @@ impl Mounts {
             return Err(Diagnostic::error(Exit::Usage, format!("secret `{id}` not found"))
                 .hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
         };
+        build.given_secrets.add(id, &content);
         if let Some(name) = env {
             let value = String::from_utf8(content.clone()).map_err(|_| {
                 Diagnostic::error(
@@ -271,20 +285,20 @@ impl Mounts {
         if !self.env.iter().any(|(name, _)| name == "SSH_AUTH_SOCK") {
             self.env.push(("SSH_AUTH_SOCK".into(), target.clone()));
         }
-        let Some(agent) = agent_path(build, id)? else {
+        let Some(agent) = ssh::agent(build, id)? else {
             if !required {
                 return Ok(());
             }
             return Err(Diagnostic::error(Exit::Usage, format!("no ssh agent was given for `{id}`"))
-                .hint(format!("give one with `--ssh {id}`, after `ssh-add` to the agent of SSH_AUTH_SOCK")));
+                .hint(format!("give one with `--ssh {id}`, after `ssh-add` to the agent of SSH_AUTH_SOCK, or a key with `--ssh {id}=FILE`")));
         };
-        let failed = |error: io::Error| {
-            Diagnostic::error(Exit::Usage, format!("the ssh agent `{id}` cannot be reached at `{}`", agent.display()))
-                .note(error.to_string())
+        let place = match &agent {
+            Agent::Socket(path) => format!("the ssh agent `{id}` cannot be reached at `{}`", path.display()),
+            Agent::Keys(_) => format!("the ssh agent `{id}` cannot be started"),
         };
+        let failed = |error: io::Error| Diagnostic::error(Exit::Usage, &*place).note(error.to_string());
         let directory = build.session.store().temporary().map_err(store_failure)?;
-        let socket =
-            AgentSocket::open(directory.path().join("agent"), agent.clone(), *mode, *uid, *gid).map_err(failed)?;
+        let socket = AgentSocket::open(directory.path().join("agent"), agent, *mode, *uid, *gid).map_err(failed)?;
         let root = Root::open(directory.path()).map_err(failed)?;
         let source = root.open_at("agent".as_ref(), OFlags::PATH, Mode::empty()).map_err(failed)?;
         self.specs.push(MountSpec::Bind { source, target: target.into(), read_only: false, is_recursive: false });
@@ -292,32 +306,6 @@ impl Mounts {
         self.directories.push(directory);
         Ok(())
     }
-}
-
-/// Returns where the agent of an id listens.
-fn agent_path(build: &Build<'_>, id: &str) -> Result<Option<PathBuf>, Diagnostic> {
-    let Some((_, paths)) = build.request.ssh.iter().find(|(name, _)| name == id) else { return Ok(None) };
-    match paths.as_slice() {
-        [] => match std::env::var_os("SSH_AUTH_SOCK") {
-            Some(path) => Ok(Some(path.into())),
-            None => Err(Diagnostic::error(
-                Exit::Usage,
-                format!("`--ssh {id}` needs an agent, but SSH_AUTH_SOCK is not set"),
-            )
-            .hint("start one with `eval $(ssh-agent)` and `ssh-add`")),
-        },
-        [path] if is_socket(path) => Ok(Some(path.clone())),
-        _ => Err(Diagnostic::error(
-            Exit::Usage,
-            format!("`--ssh {id}` takes the socket of an agent; keys are not served from files"),
-        )
-        .hint("add the keys to an agent with `ssh-add` and use `--ssh default`")),
-    }
-}
-
-fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 fn make_directory(path: &Path, mode: u32) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! What comes from the network besides images: ADD of URLs and repositories, contexts that are neither directory nor archive
 //! on this machine.
 
-use super::contexts::{Context, temporary_root};
+use super::contexts::{Context, Time, newest_file, temporary_root};
 use super::session::{Session, store_failure};
 use crate::context::archive::{self, ArchiveError, Stream};
 use crate::context::git::{self, GitOptions, GitSource};
@@ -110,17 +110,17 @@ impl Checkout {
 impl Repository {
     /// Checks the commit out.
     pub fn checkout(&self, session: &Session) -> Result<Checkout, Diagnostic> {
-        let (directory, path) = self.check_out(session)?;
-        let root = Root::open(&path)
+        let (directory, done) = self.check_out(session)?;
+        let root = Root::open(&done.root)
             .map_err(|error| Diagnostic::error(Exit::Step, "cannot open a checkout").note(error.to_string()))?;
         Ok(Checkout { root, _directory: directory })
     }
 
-    fn check_out(&self, session: &Session) -> Result<(tempfile::TempDir, PathBuf), Diagnostic> {
+    fn check_out(&self, session: &Session) -> Result<(tempfile::TempDir, git::Checkout), Diagnostic> {
         let (directory, _, path) = temporary_root(session)?;
         let done = git::check_out(&self.source, &self.resolved, self.keep_git_dir, &self.options, &path)
             .map_err(git_failure)?;
-        Ok((directory, done.root))
+        Ok((directory, done))
     }
 }
 
@@ -245,7 +245,45 @@ pub fn open_main(session: &Session, url: &str, dockerfile: &Path, keep_git_dir: 
     }
     let parsed = http::parse_url(url).map_err(|error| Diagnostic::from_error(Exit::Usage, &error))?;
     let fetched = fetch(session, &parsed)?;
-    open_stream(session, reopen(fetched.file.path())?, dockerfile)
+    let context = open_stream(session, reopen(fetched.file.path())?, dockerfile)?;
+    Ok(match fetched.last_modified {
+        Some(seconds) => context.changed(Time::At(seconds)),
+        // A lone Dockerfile has no files that came with a time.
+        None if is_archive(fetched.file.path()) => context.changed(Time::NewestFile),
+        None => context,
+    })
+}
+
+fn is_archive(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(archive::identify(file), Ok(Stream::Archive(_))))
+}
+
+/// Returns when what `--build-context name=` gives was last changed, if it has a time of its own.
+pub fn time_of_named(session: &Session, location: &str) -> Result<Option<i64>, Diagnostic> {
+    if is_git(location)? {
+        let (_directory, done) = identify_repository(session, location, Some(false), None)?.check_out(session)?;
+        return Ok(Some(done.committed_at));
+    }
+    if is_web(location) { time_of_page(session, &identify_page(session, location, None)?) } else { Ok(None) }
+}
+
+/// Returns when a source of ADD was last changed, if it has a time of its own.
+pub fn time_of_source(session: &Session, source: &CopySource) -> Result<Option<i64>, Diagnostic> {
+    match identify(session, source)? {
+        Fetched::Http(page) => time_of_page(session, &page),
+        Fetched::Git(repository) => repository.check_out(session).map(|(_, done)| Some(done.committed_at)),
+    }
+}
+
+/// A server that does not say may have sent an archive, whose files have times.
+fn time_of_page(session: &Session, page: &Page) -> Result<Option<i64>, Diagnostic> {
+    if page.last_modified().is_some() {
+        return Ok(page.last_modified());
+    }
+    let Ok(Stream::Archive(stream)) = archive::identify(page.open(session)?) else { return Ok(None) };
+    let unpacked = archive::unpack(stream, &session.store().root().join("tmp"));
+    // One that cannot be unpacked has no time; where it is needed for more, that fails.
+    Ok(unpacked.ok().and_then(|unpacked| newest_file(unpacked.path())))
 }
 
 /// Opens a main context that is a stream: an archive, or a lone Dockerfile.
@@ -286,8 +324,9 @@ fn open_repository(
     let task = session.reporter().start(format!("[internal] load git source {}", repository.source.display()));
     let checkout = repository.check_out(session);
     super::base::end_task(task, &checkout);
-    let (directory, path) = checkout?;
-    Ok(Context::unpacked(directory, LocalContext::unpacked(&path, dockerfile, false)?))
+    let (directory, done) = checkout?;
+    let local = LocalContext::unpacked(&done.root, dockerfile, false)?;
+    Ok(Context::unpacked(directory, local).changed(Time::At(done.committed_at)))
 }
 
 fn is_git(location: &str) -> Result<bool, Diagnostic> {

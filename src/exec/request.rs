@@ -34,6 +34,8 @@ pub struct BuildRequest {
     pub network: Network,
     /// `--allow`.
     pub allow: Vec<String>,
+    /// `--cdi-spec-dir`; the standard ones where empty.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// `--add-host`.
     pub add_hosts: Vec<(String, String)>,
     /// `--shm-size`.

@@ -9,6 +9,7 @@ use crate::event::{Stream, Task};
 use crate::plan::graph::{RunOp, Step};
 use crate::sandbox::{ExitStatus, RunError, RunSpec};
 use crate::store::LogFile;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The name that BuildKit gives the machine of a step.
@@ -43,15 +44,14 @@ pub fn run(
 }
 
 fn spec<'a>(op: &'a RunOp, workspace: &'a Workspace, mounts: &mut Mounts) -> RunSpec<'a> {
-    let env = op.env.iter().chain(&op.unkeyed_env).chain(mounts.env());
-    let env = env.map(|(name, value)| (name.into(), value.into())).collect();
     RunSpec {
         root: workspace.root(),
         aside: Some(workspace.aside()),
         argv: op.argv.iter().map(Into::into).collect(),
-        env,
+        env: environment(op, mounts),
         cwd: (&op.cwd).into(),
         user: op.user.clone(),
+        additional_gids: mounts.additional_gids().to_vec(),
         mounts: mounts.take_specs(),
         network: op.network,
         hostname: op.hostname.clone().unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
@@ -61,6 +61,18 @@ fn spec<'a>(op: &'a RunOp, workspace: &'a Workspace, mounts: &mut Mounts) -> Run
         is_insecure: op.insecure,
         stdin: None,
     }
+}
+
+/// Returns the variables of a step, each once: what the C library does with two of one name differs.
+fn environment(op: &RunOp, mounts: &Mounts) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<(OsString, OsString)> = Vec::with_capacity(op.env.len());
+    for (name, value) in op.env.iter().chain(&op.unkeyed_env).chain(mounts.env()) {
+        match env.iter_mut().find(|(known, _)| known == name.as_str()) {
+            Some(known) => known.1 = value.into(),
+            None => env.push((name.into(), value.into())),
+        }
+    }
+    env
 }
 
 /// Takes what the command writes: to the log whole, and to the reporter as it comes.

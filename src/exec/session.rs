@@ -5,6 +5,7 @@ use super::trees::Trees;
 use crate::diag::{Diagnostic, Exit};
 use crate::event::Reporter;
 use crate::registry::Client;
+use crate::sandbox::cdi::{Devices, SPEC_DIRECTORIES};
 use crate::sandbox::{Cancel, Entered, Rung, Runner};
 use crate::snapshot::overlay_works;
 use crate::store::{Store, StoreError};
@@ -27,6 +28,7 @@ pub struct Session {
     cancel: Cancel,
     client: OnceLock<Client>,
     runner: OnceLock<Runner>,
+    devices: OnceLock<Devices>,
     /// Names this build among the logs.
     build_id: String,
 }
@@ -46,6 +48,7 @@ impl Session {
             cancel,
             client: OnceLock::new(),
             runner: OnceLock::new(),
+            devices: OnceLock::new(),
             build_id,
         }
     }
@@ -88,13 +91,15 @@ impl Session {
     ///
     /// A step has a `/dev` of its own, and the layers of a base are exported as they came.
     pub fn makes_devices(&self) -> bool {
-        self.form() == OverlayForm::Trusted || owner::is_aside() || *self.has_mknod.get_or_init(|| self.try_mknod())
+        self.form() == OverlayForm::Trusted
+            || owner::are_devices_aside()
+            || *self.has_mknod.get_or_init(|| self.try_mknod())
     }
 
-    /// Whether root that may not mount may make devices, as in a container of Docker's.
+    /// Whether root may make devices, as it may in a container of Docker's, too, and not in a user namespace.
     fn try_mknod(&self) -> bool {
         use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-        let trial = self.store.temporary().ok().filter(|_| self.entered.rung == Rung::Chroot);
+        let trial = self.store.temporary().ok().filter(|_| self.entered.rung != Rung::None);
         trial.is_some_and(|trial| {
             mknodat(CWD, trial.path().join("null"), FileType::CharacterDevice, Mode::RUSR, makedev(1, 3)).is_ok()
         })
@@ -129,6 +134,14 @@ impl Session {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// Returns the devices of this machine, read when the first RUN asks for one.
+    pub fn devices(&self, directories: &[PathBuf]) -> &Devices {
+        self.devices.get_or_init(|| match directories {
+            [] => Devices::read(&SPEC_DIRECTORIES),
+            _ => Devices::read(directories),
+        })
+    }
+
     /// Returns the runner, made when the first RUN needs it.
     pub fn runner(&self) -> Result<&Runner, Diagnostic> {
         if let Some(runner) = self.runner.get() {
@@ -145,9 +158,13 @@ impl Session {
 pub fn store_failure(error: StoreError) -> Diagnostic {
     let full = error.is_disk_full();
     let diagnostic = Diagnostic::from_error(Exit::Step, &error);
-    if let StoreError::Owners { are_aside, .. } = error {
-        let same = if are_aside { ", or use `--isolation single-id`" } else { "" };
-        return diagnostic.hint(format!("set COOPER_ROOT to another directory{same}"));
+    if let StoreError::Form { found, .. } = error {
+        let same = match (found.owners_aside, found.overlay) {
+            (true, _) => ", or use `--isolation single-id`",
+            (false, OverlayForm::Trusted) => ", or build with isolation `root`",
+            (false, OverlayForm::User) => "",
+        };
+        return diagnostic.hint(format!("set COOPER_ROOT to another directory{same}; what is in this one stays"));
     }
     if full {
         return diagnostic.hint(

@@ -4,19 +4,30 @@ use super::base::end_task;
 use super::contexts::Contexts;
 use super::filesystem::FileSystem;
 use super::keys::{self, Known, KnownInput};
+use super::leak::GivenSecrets;
 use super::request::BuildRequest;
 use super::schedule::{Results, Work};
 use super::session::{Session, store_failure};
-use super::{base, files, run};
+use super::{base, devices, files, run, ssh};
 use crate::diag::{Diagnostic, Exit};
 use crate::event::{Outcome, Task};
 use crate::key::CacheKey;
-use crate::plan::graph::{Graph, ImageFacts, Op, Step, StepId};
+use crate::plan::graph::{Graph, ImageFacts, Op, RunMount, RunOp, Step, StepId};
 use crate::store::{HeldLayer, Record};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The layer that a step has made.
+pub struct SealedLayer {
+    /// The layer.
+    pub layer: HeldLayer,
+    /// The step.
+    pub step: StepId,
+    /// Whether it is one of the image's.
+    pub is_exported: bool,
+}
 
 /// A build under way: what its steps need.
 pub struct Build<'a> {
@@ -34,8 +45,14 @@ pub struct Build<'a> {
     pub results: &'a Results,
     /// The file systems that become images.
     pub targets: HashSet<StepId>,
-    /// Takes layers as soon as they are sealed, and whether they will be exported.
-    pub sealed_layers: Mutex<Sender<(HeldLayer, bool)>>,
+    /// What is among the layers of those images: only that is ever compressed.
+    pub exported: HashSet<StepId>,
+    /// Which step of its stage each step is.
+    pub positions: Vec<usize>,
+    /// Takes layers as soon as they are sealed.
+    pub sealed_layers: Mutex<Sender<SealedLayer>>,
+    /// What steps were given that must not be in the image.
+    pub given_secrets: &'a GivenSecrets,
     /// How many steps ran.
     pub steps_run: AtomicUsize,
     /// Stages of which a miss was explained.
@@ -56,6 +73,7 @@ impl Work for Build<'_> {
 
     fn begin(&self, missing: &[StepId]) -> Result<(), Diagnostic> {
         self.refuse_commands(missing)?;
+        let missing: HashSet<StepId> = missing.iter().copied().collect();
         // Steps that nobody had to look at are told as cached too, as BuildKit does.
         for step in self.graph.steps.iter().filter(|step| !missing.contains(&step.id)) {
             self.session.reporter().start(&*step.label).end(Outcome::Cached);
@@ -91,6 +109,29 @@ impl Work for Build<'_> {
     }
 }
 
+/// Returns the steps whose layers are in one of the images: `targets` and all they stand on.
+pub fn exported(graph: &Graph, targets: &HashSet<StepId>) -> HashSet<StepId> {
+    let mut found = targets.clone();
+    // A base stands before what is built on it.
+    for step in graph.steps.iter().rev().filter(|step| step.base().is_some()) {
+        if found.contains(&step.id) {
+            found.extend(step.base());
+        }
+    }
+    found
+}
+
+/// Returns for each step how many of its stage stand before it.
+pub fn positions(graph: &Graph) -> Vec<usize> {
+    let mut counts = HashMap::new();
+    let mut position = |step: &Step| {
+        let count = counts.entry(step.stage.clone()).or_insert(0_usize);
+        *count += 1;
+        *count - 1
+    };
+    graph.steps.iter().map(&mut position).collect()
+}
+
 impl Build<'_> {
     /// Ends the build: no more layers will come.  Returns how many steps ran.
     pub fn end(self) -> usize {
@@ -106,12 +147,17 @@ impl Build<'_> {
                 let error = Diagnostic::error(Exit::Isolation, format!("RUN is not possible here: {}", wall.what));
                 return Err(keys::place(step, error.hint(wall.mend.clone())));
             }
-            if let Some(device) = run.devices.first() {
-                let error = Diagnostic::error(
-                    Exit::Usage,
-                    format!("device `{device}` is not there: cooper knows no CDI devices"),
-                );
-                return Err(keys::place(step, error.hint("take `--device` out of the instruction")));
+            devices::check(self, run).map_err(|error| keys::place(step, error))?;
+            self.check_agents(run).map_err(|error| keys::place(step, error))?;
+        }
+        Ok(())
+    }
+
+    /// Fails where keys for a step cannot be used: before anything else was done for nothing.
+    fn check_agents(&self, run: &RunOp) -> Result<(), Diagnostic> {
+        for mount in &run.mounts {
+            if let RunMount::Ssh { id, .. } = mount {
+                ssh::agent(self, id)?;
             }
         }
         Ok(())
@@ -196,8 +242,13 @@ impl Build<'_> {
     ) -> Result<(), Diagnostic> {
         if let Some(layer) = made.own.last() {
             // Fails only when the build is over.
-            let sealed = (layer.clone(), self.is_exported(step.id));
+            let sealed =
+                SealedLayer { layer: layer.clone(), step: step.id, is_exported: self.exported.contains(&step.id) };
             let _ = self.sealed_layers.lock().unwrap_or_else(PoisonError::into_inner).send(sealed);
+        }
+        // An image is found by its layers, not by a record.
+        if matches!(step.op, Op::Image(_)) {
+            return Ok(());
         }
         let record = Record::new(made.own_ids(), jiff::Timestamp::now().as_second(), elapsed_ms);
         let store = self.session.store();
@@ -210,20 +261,12 @@ impl Build<'_> {
         store.put_description(&self.slot(step), &description).map_err(store_failure)
     }
 
-    /// Whether the layer of a step is one of the image's: only those are ever compressed.
-    fn is_exported(&self, step: StepId) -> bool {
-        let mut next: Vec<StepId> = self.targets.iter().copied().collect();
-        while let Some(target) = next.pop() {
-            if target == step {
-                return true;
-            }
-            next.extend(self.graph.steps[target.0 as usize].base());
-        }
-        false
-    }
-
     /// Says why the first step of a stage that has to run was not found in the cache.
     fn explain(&self, step: &Step, known: &Known, task: &Task) {
+        // An image that is not unpacked is no miss.
+        if matches!(step.op, Op::Image(_)) {
+            return;
+        }
         let is_first = self.explained.lock().unwrap_or_else(PoisonError::into_inner).insert(step.stage.clone());
         if !is_first && !self.request.explain {
             return;
@@ -249,7 +292,7 @@ impl Build<'_> {
 
     /// The place of a step among builds of the same Dockerfile: what its last description is kept under.
     fn slot(&self, step: &Step) -> [u8; 32] {
-        let position = self.graph.steps.iter().filter(|other| other.stage == step.stage && other.id < step.id).count();
+        let position = self.positions[step.id.0 as usize];
         let file = step.place.as_ref().map(|place| place.source.name.as_str()).unwrap_or_default();
         let context = format!("{:?}", self.request.context);
         blake3::hash(format!("{context}\0{file}\0{}\0{position}", step.stage).as_bytes()).into()

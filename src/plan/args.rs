@@ -1,15 +1,13 @@
 //! ARGs before the first FROM, the predefined ones, and those that steer the builder.
 
-use super::Options;
 use super::environment::Environment;
+use super::epoch::{EPOCH, Epoch};
 use super::words::Words;
+use super::{Facts, Options};
 use crate::diag::{Diagnostic, Exit};
 use crate::dockerfile::ast::{ArgDefinition, Dockerfile, Instruction, Kind};
 use crate::image::Platform;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Name of the argument that sets the image's time.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What holds for all stages.
 #[derive(Debug, Default)]
@@ -84,6 +82,7 @@ pub(super) fn globals(
     dockerfile: &Dockerfile,
     options: &Options,
     words: &Words,
+    facts: &mut dyn Facts,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<(Globals, BTreeMap<String, String>), Diagnostic> {
     let predefined = predefined(dockerfile, options);
@@ -95,7 +94,8 @@ pub(super) fn globals(
         epoch: None,
     };
     let wanted = build_args.get(EPOCH).map(String::as_str).or_else(|| globals.args.get(EPOCH)).unwrap_or_default();
-    globals.epoch = epoch(wanted, dockerfile, options, warnings)?;
+    let epoch = Epoch { dockerfile, options, words, args: &globals.args };
+    globals.epoch = epoch.seconds(wanted, facts, warnings)?;
     let text = globals.epoch.map(|seconds| seconds.to_string());
     if build_args.contains_key(EPOCH) {
         build_args.remove(EPOCH);
@@ -159,36 +159,4 @@ fn predefined(dockerfile: &Dockerfile, options: &Options) -> Environment {
         args.set(&name, value);
     }
     args
-}
-
-/// BuildKit also takes the time of a source that has one of its own; cooper says that it does not.
-fn epoch(
-    text: &str,
-    dockerfile: &Dockerfile,
-    options: &Options,
-    warnings: &mut Vec<Diagnostic>,
-) -> Result<Option<i64>, Diagnostic> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if let Ok(seconds) = text.parse() {
-        return Ok(Some(seconds));
-    }
-    let is_stage = |stage: &crate::dockerfile::ast::Stage| {
-        stage.name.as_ref().is_some_and(|name| name.node.eq_ignore_ascii_case(text))
-    };
-    if text == "context"
-        || options.contexts.iter().any(|(name, _)| name == text)
-        || dockerfile.stages.iter().any(is_stage)
-    {
-        warnings.push(
-            Diagnostic::warning(format!(
-                "`{EPOCH}` is not taken from a source, the time of the build is used: `{text}`"
-            ))
-            .hint(format!("pass a number of seconds, e.g. `--build-arg {EPOCH}=$(git log -1 --format=%ct)`")),
-        );
-        return Ok(None);
-    }
-    Err(Diagnostic::error(Exit::Usage, format!("invalid `{EPOCH}`: `{text}`"))
-        .hint("give the seconds since 1970-01-01 00:00:00 UTC"))
 }

@@ -6,8 +6,8 @@ use super::planner::Planner;
 use super::remote::{SourceKind, classify};
 use super::stages::{Command, Origin};
 use super::state::State;
-use super::{chmod, path};
-use crate::diag::{Diagnostic, Place};
+use super::{chmod, owner, path};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::dockerfile::ast::{self, Word};
 
 /// The words of a COPY or ADD, expanded.
@@ -33,6 +33,9 @@ impl Planner<'_> {
         progress: &mut Progress,
     ) -> Result<(), Diagnostic> {
         let words = self.copy_words(copy, command, state)?;
+        // With `--chmod` BuildKit copies onto the base after all, where directories that exist keep their looks.
+        let link = copy.link && words.chmod.is_none();
+        self.check_chown(copy, &words, link, command, state)?;
         self.check_chmod(copy, &words, command)?;
         self.check_checksum(copy, &words, command)?;
         let origin = command.origins.first().unwrap_or(&Origin::Main);
@@ -52,8 +55,7 @@ impl Planner<'_> {
             sources,
             destination: path::destination(&state.cwd(), &words.destination, &state.platform.os),
             chown: words.chown,
-            // With `--chmod` BuildKit copies onto the base after all, where directories that exist keep their looks.
-            link: copy.link && words.chmod.is_none(),
+            link,
             chmod: words.chmod,
             parents: copy.parents,
             exclude: words.exclude,
@@ -105,6 +107,36 @@ impl Planner<'_> {
             heredoc.body.clone()
         };
         Ok(CopySource::Inline { name: heredoc.name.clone(), content })
+    }
+
+    /// Refuses names that nothing can explain: of an image without files, and of `--link`, which does not look at the
+    /// image; 0 in their place would be an owner that nobody asked for.
+    fn check_chown(
+        &self,
+        copy: &ast::Copy,
+        words: &Expanded,
+        link: bool,
+        command: &Command<'_>,
+        state: &State,
+    ) -> Result<(), Diagnostic> {
+        let Some(chown) = words.chown.as_ref().filter(|chown| owner::has_name(chown)) else { return Ok(()) };
+        let span = copy.chown.as_ref().map_or(command.span(), |word| command.span_of(word.span));
+        if state.root.is_none() {
+            return Err(self.no_users(span, chown));
+        }
+        if link {
+            return Err(self
+                .error(span, format!("invalid user with `--link`: `{chown}` cannot be looked up"))
+                .note("a linked layer is made without a look at the image, its `/etc/passwd` included")
+                .hint("give numbers, such as `--chown=1000:1000`, or leave out `--link`"));
+        }
+        Ok(())
+    }
+
+    /// The error for a user's name in an image that starts from nothing.
+    fn no_users(&self, span: Span, name: &str) -> Diagnostic {
+        self.error(span, format!("invalid user: `{name}` cannot be looked up, the image has no files yet"))
+            .hint("give numbers, such as `1000:1000`")
     }
 
     fn check_chmod(&self, copy: &ast::Copy, words: &Expanded, command: &Command<'_>) -> Result<(), Diagnostic> {
@@ -189,6 +221,9 @@ impl Planner<'_> {
         if shown == "/" {
             state.record(format!("WORKDIR {shown}"));
             return Ok(());
+        }
+        if state.root.is_none() && owner::has_name(&state.config.config.user) {
+            return Err(self.no_users(command.span(), &state.config.config.user));
         }
         state.record_layer(format!("WORKDIR {shown}"));
         let op = WorkdirOp {

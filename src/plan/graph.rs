@@ -139,7 +139,7 @@ pub struct RunOp {
     pub network: Network,
     /// `--security=insecure`.
     pub insecure: bool,
-    /// `--device` names.
+    /// Qualified names of its devices, `vendor/class=name`.
     pub devices: Vec<String>,
     /// Size of /dev/shm in bytes, when given.
     pub shm_size_bytes: Option<u64>,

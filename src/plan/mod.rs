@@ -10,7 +10,9 @@ mod args;
 mod base;
 mod chmod;
 mod copy;
+mod device;
 mod environment;
+mod epoch;
 mod gotext;
 pub mod graph;
 pub mod inspect;
@@ -19,6 +21,7 @@ mod lower;
 mod metadata;
 mod mount;
 pub mod outline;
+mod owner;
 mod path;
 mod planner;
 mod port;
@@ -34,6 +37,7 @@ mod warn;
 mod words;
 
 pub use args::BuilderArgs;
+pub use device::FoundDevice;
 pub use warn::{fail_on_findings, is_secret_name};
 
 use crate::diag::{Diagnostic, Failure};
@@ -60,7 +64,8 @@ pub struct Options {
     pub is_platform_given: bool,
     /// The platform of this machine (BUILDPLATFORM).
     pub build_platform: Platform,
-    /// `--build-context`, names normalised (`busybox:latest` is `busybox`); context ids follow this order from 1.
+    /// `--build-context`, names normalised (`busybox:latest` is `busybox`), for one platform alone with `::linux/arm64`
+    /// behind; of two of one name the last counts; context ids follow this order from 1.
     pub contexts: Vec<(String, NamedContext)>,
     /// `--no-cache`.
     pub no_cache: bool,
@@ -100,6 +105,17 @@ pub enum ImageSource<'a> {
     OciLayout(&'a str),
 }
 
+/// What SOURCE_DATE_EPOCH may take its time from.
+#[derive(Debug, Clone, Copy)]
+pub enum TimeSource<'a> {
+    /// The main context.
+    Main,
+    /// A `--build-context`, by its place in [`Options::contexts`].
+    Named(usize),
+    /// A file from the web or a repository, as ADD has them.
+    Remote(&'a graph::CopySource),
+}
+
 /// Answers what only the world outside knows.
 pub trait Facts {
     /// Returns the manifest and config of an image for a platform.
@@ -111,6 +127,25 @@ pub trait Facts {
     /// that a base image may define.
     fn knows_images(&self) -> bool {
         true
+    }
+
+    /// Returns the devices that a name of `RUN --device` stands for; `None` where nothing is known of devices.
+    ///
+    /// Errors are diagnostics without a place; the planner adds the place.
+    fn devices(&mut self, _name: &str) -> Result<Option<Vec<FoundDevice>>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// Returns when a source was last changed, in seconds since 1970; `None` where it has no time of its own.
+    ///
+    /// Errors are diagnostics without a place; the planner adds the place.
+    fn time(&mut self, _source: TimeSource<'_>) -> Result<Option<i64>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// Returns what kept devices from being known, for errors about one that is not.
+    fn device_problems(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Returns what makes the main context lack a path that a COPY names, e.g. ``.dockerignore:4 `dist` ``.

@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Planned, Failure> {
         let words = Words::new(dockerfile.escape);
         let mut warnings = Vec::new();
-        let (globals, build_args) = args::globals(dockerfile, options, &words, &mut warnings)?;
+        let (globals, build_args) = args::globals(dockerfile, options, &words, facts, &mut warnings)?;
         let mut planner = Planner {
             dockerfile,
             options,

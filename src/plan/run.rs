@@ -8,8 +8,7 @@ use super::planner::Planner;
 use super::stages::Command;
 use super::state::State;
 use crate::diag::{Diagnostic, Exit, Span};
-use crate::dockerfile::ast::{self, Heredoc, Kind, Run, Word};
-use crate::dockerfile::mount::parse_device;
+use crate::dockerfile::ast::{self, Heredoc, Kind, Run};
 use std::sync::Arc;
 
 /// Where a script with a shebang is mounted.
@@ -78,14 +77,6 @@ impl Planner<'_> {
         }
     }
 
-    fn devices(&self, run: &Run, command: &Command<'_>) -> Result<Vec<String>, Diagnostic> {
-        let parse = |word: &Word| {
-            let device = parse_device(&word.node);
-            device.map(|device| device.name).map_err(|error| self.error(command.span_of(word.span), error.to_string()))
-        };
-        run.devices.iter().map(parse).collect()
-    }
-
     /// Refuses what the user has not allowed, before anything is built.
     pub(super) fn check_entitlements(&self) -> Result<(), Diagnostic> {
         for stage in self.stages.iter().filter(|stage| stage.is_needed && stage.replaced_by.is_none()) {
@@ -98,17 +89,13 @@ impl Planner<'_> {
                 if let Some(word) = run.security.as_ref().filter(|_| is_insecure(run)) {
                     self.entitled("security.insecure", "--security=insecure", command.span_of(word.span))?;
                 }
-                if let Some(word) = run.devices.first() {
-                    self.entitled("device", "--device", command.span_of(word.span))?;
-                }
             }
         }
         Ok(())
     }
 
     fn entitled(&self, name: &str, flag: &str, span: Span) -> Result<(), Diagnostic> {
-        // `--allow device=CLASS` grants one class of devices.
-        if self.options.allow.iter().any(|allowed| allowed.split('=').next() == Some(name)) {
+        if self.options.allow.iter().any(|allowed| allowed == name) {
             return Ok(());
         }
         Err(Diagnostic::error(Exit::Usage, format!("`RUN {flag}` is not allowed without the entitlement `{name}`"))

@@ -2,7 +2,7 @@
 
 use super::graph::ImageFacts;
 use super::planner::Planner;
-use super::reference;
+use super::{Options, reference};
 use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
 use crate::dockerfile::ast::{self, Instruction, Kind, Spanned, Stage, Word};
@@ -99,6 +99,16 @@ impl StageNode<'_> {
     }
 }
 
+/// Returns the `--build-context` of a name: the one for the platform alone, else the one for all.
+pub(super) fn context_called(options: &Options, name: &str, platform: &Platform) -> Option<usize> {
+    if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
+        return None;
+    }
+    let name = reference::familiar(name);
+    let find = |name: &str| options.contexts.iter().rposition(|(known, _)| known == name);
+    find(&format!("{name}::{platform}")).or_else(|| find(name))
+}
+
 impl<'a> Planner<'a> {
     /// Makes a node of every stage, with the base that its FROM names.
     pub(super) fn name_stages(&mut self) -> Result<(), Diagnostic> {
@@ -120,10 +130,12 @@ impl<'a> Planner<'a> {
             let base = match self.by_name.get(&base_name) {
                 Some(&stage) => Base::Stage(stage),
                 None if base_name == "scratch" => Base::Scratch,
-                None => self.context_called(&base_name).map_or(Base::Image(base_name), Base::Context),
+                None => {
+                    self.context_called(&base_name, platform.as_ref()).map_or(Base::Image(base_name), Base::Context)
+                }
             };
             let title = if name.is_empty() { index.to_string() } else { name.clone() };
-            let replaced_by = if name.is_empty() { None } else { self.context_called(&name) };
+            let replaced_by = if name.is_empty() { None } else { self.context_called(&name, platform.as_ref()) };
             if !name.is_empty() {
                 self.by_name.insert(name.clone(), index);
             }
@@ -203,12 +215,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn context_called(&self, name: &str) -> Option<usize> {
-        if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
-            return None;
-        }
-        let name = reference::familiar(name);
-        self.options.contexts.iter().position(|(known, _)| *known == name)
+    fn context_called(&self, name: &str, platform: Option<&Platform>) -> Option<usize> {
+        context_called(self.options, name, platform.unwrap_or(&self.options.platform))
     }
 
     /// Returns the stage that `--target` asks for.
@@ -286,8 +294,8 @@ impl<'a> Planner<'a> {
                 )
                 .hint("name a stage of its own with `FROM $IMAGE AS name`, its ARG before the first FROM"));
         }
-        let by_number = || from.parse().ok().filter(|index| *index < self.stages.len()).map(Origin::Stage);
-        Ok(if from.is_empty() { Origin::Main } else { by_number().unwrap_or_else(|| self.origin_called(&from)) })
+        // Unlike `COPY --from`, a number is no index of a stage here.
+        Ok(if from.is_empty() { Origin::Main } else { self.origin_called(&from) })
     }
 
     fn origin_called(&self, name: &str) -> Origin {
@@ -297,7 +305,7 @@ impl<'a> Planner<'a> {
         if name == "scratch" {
             return Origin::Scratch;
         }
-        self.context_called(name).map_or_else(|| Origin::Image(name.to_owned()), Origin::Context)
+        self.context_called(name, None).map_or_else(|| Origin::Image(name.to_owned()), Origin::Context)
     }
 
     /// Marks a stage and all that it builds on, looking up base images on the way: their ONBUILD may need more.

@@ -41,6 +41,7 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
             let map = probe.id_map().as_ref().map_err(|wall| IsolationError::Refused { rung, wall: wall.clone() })?;
             enter_user_namespace(map).map_err(failed("map ids"))?;
             restrict::become_user(0, 0, &[]).map_err(failed("become root of the user namespace"))?;
+            owner::keep_devices_aside();
             mount::make_all_private().map_err(failed("make mounts private"))?;
         }
         Rung::SingleId => {
@@ -58,6 +59,36 @@ pub fn enter(probe: &Probe, rung: Rung) -> Result<Entered, IsolationError> {
     };
     Ok(Entered { rung, overlay_form: probe.overlay_form(rung), can_run })
 }
+
+/// Runs `attempt` on a rung, in a forked child.  Must be called while the program has a single thread.
+///
+/// The error is the child's message, or why there is none.
+pub fn in_rung(probe: &Probe, rung: Rung, attempt: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let broken = |error: io::Error| error.to_string();
+    let report = pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
+    match fork_single_threaded().map_err(broken)? {
+        Fork::Child => {
+            let outcome = enter(probe, rung).map_err(|error| error.to_string()).and_then(|_| attempt());
+            let text = outcome.err().unwrap_or_default();
+            // Without it the parent still sees the exit code.
+            let _ = File::from(report.1).write_all(text.as_bytes());
+            exit_now(i32::from(!text.is_empty()))
+        }
+        Fork::Parent(child) => {
+            drop(report.1);
+            let mut text = String::new();
+            File::from(report.0).take(REPORT_LIMIT_BYTES).read_to_string(&mut text).map_err(broken)?;
+            match child.wait().map_err(broken)? {
+                ExitStatus::Code(0) => Ok(()),
+                _ if text.is_empty() => Err("the attempt ended without a word".to_owned()),
+                _ => Err(text),
+            }
+        }
+    }
+}
+
+/// Bytes of a message that a child may send.
+const REPORT_LIMIT_BYTES: u64 = 64 << 10;
 
 /// Names the wall in front of the nearest rung on which steps run, and its mend.
 fn best_wall(probe: &Probe, what: &str) -> Wall {

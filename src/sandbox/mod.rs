@@ -1,8 +1,10 @@
 //! Runs a step's command apart from the machine, without a daemon and without another program.
 
 mod cancel;
+pub mod cdi;
 mod child;
 mod chroot;
+mod devices;
 mod enter;
 mod mountpoint;
 mod probe;
@@ -15,14 +17,17 @@ mod spec;
 mod stubs;
 mod subid;
 pub mod supervise;
+mod surroundings;
+mod survey;
 pub mod user;
 mod wire;
 
 pub use crate::sys::process::ExitStatus;
 pub use cancel::Cancel;
 pub use child::child_main;
-pub use enter::{Entered, enter};
-pub use probe::{IdMap, IsolationError, Probe, Rung, Wall, probe};
+pub use enter::{Entered, enter, in_rung};
+pub use probe::{IdMap, IsolationError, Probe, Rung, Wall, find_program, probe, reason};
 pub use run::{RUN_ARGUMENT, Runner};
 pub use spec::{MountSpec, RunError, RunSpec};
 pub use subid::Mapping;
+pub use survey::{Finding, survey};

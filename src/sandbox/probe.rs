@@ -5,8 +5,9 @@
 //! would make, in a process that ends at once, and looks at settings only to explain a refusal.
 
 use super::subid::{self, Mapping};
+use super::surroundings::Surroundings;
+use crate::sys::attempt;
 use crate::sys::overlay::OverlayForm;
-use crate::sys::process::{attempt_in_namespaces, mount_tmpfs};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -75,6 +76,12 @@ impl Wall {
     pub(super) fn new(what: impl Into<String>, mend: impl Into<String>) -> Wall {
         Wall { what: what.into(), mend: mend.into() }
     }
+}
+
+/// Returns what the system says of an error, without its number.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 /// Why the isolation that is wanted cannot be had; exit code 3.
@@ -212,7 +219,10 @@ impl Probe {
             }
             Rung::SingleId => self.user_namespace().clone(),
             Rung::Chroot if self.euid == 0 && self.has(CAP_SYS_CHROOT) => Ok(()),
-            Rung::Chroot => Err(Wall::new("chroot needs root with CAP_SYS_CHROOT", "run as root in the container")),
+            Rung::Chroot => Err(Wall::new(
+                "chroot needs root with CAP_SYS_CHROOT",
+                Surroundings::detect().setting("securityContext: {runAsUser: 0}", "--user 0"),
+            )),
             Rung::None => Ok(()),
         }
     }
@@ -242,7 +252,7 @@ impl Probe {
         Ok((Rung::None, walls.join("; ")))
     }
 
-    fn root_mounts(&self) -> &Result<(), Wall> {
+    pub(super) fn root_mounts(&self) -> &Result<(), Wall> {
         self.root_mounts.get_or_init(|| {
             if self.euid != 0 {
                 return Err(Wall::new("this process is not root", "run as root"));
@@ -250,23 +260,27 @@ impl Probe {
             if !self.has(CAP_SYS_ADMIN) {
                 return Err(Wall::new(
                     "root has no CAP_SYS_ADMIN here",
-                    "give the container CAP_SYS_ADMIN, or allow it user namespaces",
+                    Surroundings::detect()
+                        .setting("securityContext: {capabilities: {add: [SYS_ADMIN]}}", "--cap-add SYS_ADMIN"),
                 ));
             }
             let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-            attempt_in_namespaces(namespaces, mount_tmpfs).map_err(|error| {
+            attempt::mount(namespaces, attempt::Mount::Tmpfs).map_err(|error| {
                 Wall::new(
-                    format!("namespaces and mounts are refused ({error})"),
-                    "allow `clone`, `mount` and `fsopen` in the container's seccomp and AppArmor profiles",
+                    format!("namespaces and mounts are refused ({})", reason(&error)),
+                    Surroundings::detect().setting(
+                        "securityContext: {seccompProfile: {type: Unconfined}, appArmorProfile: {type: Unconfined}}",
+                        "--security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+                    ),
                 )
             })
         })
     }
 
-    fn user_namespace(&self) -> &Result<(), Wall> {
+    pub(super) fn user_namespace(&self) -> &Result<(), Wall> {
         self.user_namespace.get_or_init(|| {
             let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-            attempt_in_namespaces(namespaces, mount_tmpfs).map_err(|error| self.explain_user_namespace(&error))
+            attempt::mount(namespaces, attempt::Mount::Tmpfs).map_err(|error| self.explain_user_namespace(&error))
         })
     }
 
@@ -296,9 +310,11 @@ impl Probe {
         }
         let by = if self.is_filtered { "the seccomp filter of this container" } else { "this machine" };
         Wall::new(
-            format!("user namespaces with mounts are refused by {by} ({error})"),
-            "in Kubernetes set `seccompProfile: {type: Unconfined}` and `procMount: Unmasked`, in Docker \
-             `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`",
+            format!("user namespaces with mounts are refused by {by} ({})", reason(error)),
+            Surroundings::detect().setting(
+                "securityContext: {seccompProfile: {type: Unconfined}, appArmorProfile: {type: Unconfined}}",
+                "--security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+            ),
         )
     }
 
@@ -344,7 +360,10 @@ impl Probe {
         if self.no_new_privs {
             return Err(Wall::new(
                 format!("`no_new_privs` is set, so `{name}` has no power"),
-                "in Kubernetes set `allowPrivilegeEscalation: true`",
+                Surroundings::detect().setting(
+                    "securityContext: {allowPrivilegeEscalation: true}",
+                    "--security-opt no-new-privileges=false",
+                ),
             ));
         }
         let metadata = std::fs::metadata(&path).ok();
@@ -370,7 +389,8 @@ fn own_map(file: &str) -> Result<Vec<Mapping>, Wall> {
     Ok(subid::parse_map(&text).into_iter().map(|line| Mapping { outside: line.inside, ..line }).collect())
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Returns where a program is; `/usr/bin` is looked into whatever the environment says.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH");
     let path = path.as_deref().unwrap_or(OsStr::new("/usr/bin:/bin"));
     std::env::split_paths(path)

@@ -40,7 +40,7 @@ impl Request {
             (root, Vec::new())
         } else {
             let root = detached(spec.root.as_fd(), false, false).map_err(io_error("clone the root's mount"))?;
-            let own = spec.mounts.iter().map(|mount| mount_of(mount, &mut pool, &mut mounts));
+            let own = spec.mounts.iter().map(|mount| mount_of(mount, user, &mut pool, &mut mounts));
             let own = own.collect::<Result<Vec<_>, _>>()?;
             (root, network_mounts(spec, &mut pool)?.into_iter().chain(own).collect())
         };
@@ -86,7 +86,7 @@ fn detached(source: BorrowedFd<'_>, is_recursive: bool, read_only: bool) -> io::
     Ok(mount)
 }
 
-fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Result<wire::Mount, RunError> {
+fn mount_of(mount: &MountSpec, user: &User, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Result<wire::Mount, RunError> {
     let target = pool.put(mount.target().as_os_str().as_bytes());
     Ok(match mount {
         MountSpec::Bind { source, read_only, is_recursive, .. } => {
@@ -100,6 +100,22 @@ fn mount_of(mount: &MountSpec, pool: &mut Pool, held: &mut Vec<OwnedFd>) -> Resu
             let mount = held[held.len() - 1].as_raw_fd();
             let part = (source != Path::new("/")).then(|| pool.put(source.as_os_str().as_bytes()));
             wire::Mount::Attach { mount, source: part, target, read_only: *read_only }
+        }
+        MountSpec::Device { source, number: (is_block, major, minor), mode, uid, gid, .. } => {
+            let source = source.as_ref().map(|node| detached(node.as_fd(), false, false)).transpose();
+            let source = source.map_err(io_error("clone a mount"))?;
+            let number = source.as_ref().map(AsRawFd::as_raw_fd);
+            held.extend(source);
+            wire::Mount::Device {
+                source: number,
+                target,
+                is_block: *is_block,
+                major: *major,
+                minor: *minor,
+                mode: *mode,
+                uid: uid.unwrap_or(user.uid),
+                gid: gid.unwrap_or(user.gid),
+            }
         }
         MountSpec::Tmpfs { size_bytes, mode, .. } => {
             wire::Mount::Tmpfs { target, size_bytes: *size_bytes, mode: *mode }

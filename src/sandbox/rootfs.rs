@@ -10,8 +10,8 @@ use super::wire::{self, Bytes, Pool, Spec};
 use crate::sys::mount::{
     Attributes, FsOption, attach, clone_mount, data_attributes, new_mount, open_path, set_attributes,
 };
-use crate::sys::{Root, owner, process};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, makedev};
+use crate::sys::{Root, open_on_mount, owner, process};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -81,6 +81,7 @@ impl Staging {
         let target = match mount {
             wire::Mount::Attach { target, .. }
             | wire::Mount::Tmpfs { target, .. }
+            | wire::Mount::Device { target, .. }
             | wire::Mount::File { target, .. } => path(pool, *target),
         };
         let name = target.display().to_string();
@@ -118,6 +119,14 @@ impl Staging {
                 options.extend(size.as_deref().map(|size| FsOption::Value("size", size)));
                 new_mount("tmpfs", &options, data_attributes())
             }
+            wire::Mount::Device { source, .. } => {
+                let source = source.map(process::take_descriptor).transpose()?;
+                match (self.device(mount), source) {
+                    // Nobody makes devices in a user namespace.
+                    (Err(error), Some(source)) if error.raw_os_error() == Some(libc::EPERM) => Ok(source),
+                    (made, _) => made,
+                }
+            }
             wire::Mount::File { content, mode, uid, gid, read_only, .. } => {
                 let mount = self.file(pool.get(*content), *mode, *uid, *gid)?;
                 if *read_only {
@@ -126,6 +135,22 @@ impl Staging {
                 Ok(mount)
             }
         }
+    }
+
+    /// Returns a mount of a new device node.
+    fn device(&mut self, node: &wire::Mount) -> io::Result<OwnedFd> {
+        let wire::Mount::Device { is_block, major, minor, mode, uid, gid, .. } = node else {
+            return Err(rustix::io::Errno::INVAL.into());
+        };
+        // Not the file system that files are in: its nodes cannot be opened.
+        let directory = new_mount("tmpfs", &[FsOption::Value("mode", "0700")], Attributes::MOUNT_ATTR_NOSUID)?;
+        self.attach(directory.as_fd(), Kind::Directory)?;
+        let kind = if *is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
+        rustix::fs::mknodat(&directory, "node", kind, Mode::from_raw_mode(*mode), makedev(*major, *minor))?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
+        rustix::fs::chownat(&directory, "node", Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        let place = rustix::fs::openat(&directory, "node", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        clone_mount(place.as_fd(), false)
     }
 
     /// Returns a mount of a new file in memory.
@@ -265,12 +290,11 @@ fn open_device(name: &str, major: u32, minor: u32) -> io::Result<OwnedFd> {
 
 /// Opens an entry of /proc or /sys, of that very file system; `None` if this kernel does not have it.
 fn open_kernel_entry(mount: BorrowedFd<'_>, name: &str) -> io::Result<Option<OwnedFd>> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match rustix::fs::openat2(mount, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+    match open_on_mount(mount, Path::new(name)) {
         Ok(fd) => Ok(Some(fd)),
         // XDEV: the container that we are in has put its own mask or mount there.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EXDEV)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::cancel::Cancel;
 use super::chroot::{Covers, kill_descendants, pid_of};
+use super::devices::Devices;
 use super::mountpoint::{Kind, Making, ensure, kind_of};
 use super::probe::Rung;
 use super::request::{Request, network_files};
@@ -76,7 +77,8 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let user = user::resolve(spec.root, &spec.user)?;
+        let mut user = user::resolve(spec.root, &spec.user)?;
+        user.groups.extend(&spec.additional_gids);
         let mut stubs = Stubs::default();
         let prepared = prepare_root(spec, &mut stubs);
         let result = prepared.and_then(|()| match &spec.aside {
@@ -177,7 +179,8 @@ impl Runner {
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
             Rung::Chroot => Supervisor::new(vec![Box::new(Proc::new(name_of(spec.root)?))]).with_several_roots(),
-            Rung::Root | Rung::Rootless | Rung::None => return Ok(None),
+            Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
+            Rung::Root | Rung::None => return Ok(None),
         };
         Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
     }
@@ -295,7 +298,7 @@ fn mount_kind(mount: &MountSpec) -> io::Result<Kind> {
             kind_of(&view.open_at(source, OFlags::PATH, rustix::fs::Mode::empty())?)
         }
         MountSpec::Tmpfs { .. } => Ok(Kind::Directory),
-        MountSpec::File { .. } => Ok(Kind::File),
+        MountSpec::File { .. } | MountSpec::Device { .. } => Ok(Kind::File),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct RunSpec<'a> {
     pub cwd: PathBuf,
     /// `USER` as written; empty for root.
     pub user: String,
+    /// Groups of the user besides those of the image.
+    pub additional_gids: Vec<u32>,
     /// Mounts in the order in which they are made.
     pub mounts: Vec<MountSpec>,
     /// The network that it sees.
@@ -75,6 +77,21 @@ pub enum MountSpec {
         /// Mode of its root directory.
         mode: u32,
     },
+    /// A device node: a new one where one can be made, else the machine's.
+    Device {
+        /// The machine's node (`O_PATH`), if there is one.
+        source: Option<OwnedFd>,
+        /// Where.
+        target: PathBuf,
+        /// Whether it is a block device, major and minor number.
+        number: (bool, u32, u32),
+        /// Mode.
+        mode: u32,
+        /// Owner; the step's user where not given.
+        uid: Option<u32>,
+        /// Group; that of the step's user where not given.
+        gid: Option<u32>,
+    },
     /// A read-only file whose content is in memory only: a secret, a script.
     File {
         /// Where.
@@ -97,6 +114,7 @@ impl MountSpec {
             MountSpec::Bind { target, .. }
             | MountSpec::Overlay { target, .. }
             | MountSpec::Tmpfs { target, .. }
+            | MountSpec::Device { target, .. }
             | MountSpec::File { target, .. } => target,
         }
     }

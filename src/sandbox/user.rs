@@ -92,10 +92,9 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 }
 
 fn resolve_in(passwd: &str, group: &str, wanted: &str) -> Result<User, UserError> {
-    let (name, group_name) = match wanted.split_once(':') {
-        Some((name, group_name)) => (name, group_name),
-        None => (wanted, ""),
-    };
+    // What stands behind a second colon counts for nothing, as in runc.
+    let mut parts = wanted.split(':');
+    let (name, group_name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let name = if name.is_empty() { "0" } else { name };
     let number = parse_id(name)?;
     // A number is an id, also where a user has it for a name.
@@ -163,6 +162,7 @@ mod tests {
         assert_eq!(found("app"), (1000, 1001, vec![1001, 10, 44], "/home/app".into()));
         assert_eq!(found("1000"), (1000, 1001, vec![1001, 10, 44], "/home/app".into()));
         assert_eq!(found("app:video"), (1000, 44, vec![44], "/home/app".into()));
+        assert_eq!(found("app:video:x"), (1000, 44, vec![44], "/home/app".into()));
         assert_eq!(found("1234"), (1234, 0, vec![0], "/".into()));
         assert_eq!(found("1234:55"), (1234, 55, vec![55], "/".into()));
         assert_eq!(found(":wheel"), (0, 10, vec![10], "/root".into()));

@@ -65,6 +65,17 @@ pub(super) enum Mount {
         target: Bytes,
         read_only: bool,
     },
+    /// A device node; `source` is a mount of the machine's.
+    Device {
+        source: Option<RawFd>,
+        target: Bytes,
+        is_block: bool,
+        major: u32,
+        minor: u32,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
     Tmpfs {
         target: Bytes,
         size_bytes: Option<u64>,

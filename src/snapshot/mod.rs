@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod overlay;
+pub mod search;
 pub mod upper;
 
 pub use overlay::{LAYER_LIMIT, OverlayRefused, mount, overlay_works, view};

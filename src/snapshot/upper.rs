@@ -4,11 +4,12 @@
 //! looked at.  Entries come in the order of their names' bytes, a directory before what it holds, so that the same
 //! tree gives the same tar.
 
+use super::search::Search;
 use crate::layer::{
     CAPABILITY_XATTR, Compression, Entry, Kind, LayerBlob, LayerWriter, TarWriter, Timestamp, is_whiteout, printable,
 };
 use crate::sys::overlay::OverlayForm;
-use crate::sys::owner::{Device, Owner, recorded_at};
+use crate::sys::owner::{self, Device, Owner};
 use crate::sys::{Root, list_xattrs, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 use std::collections::{BTreeMap, HashMap};
@@ -112,7 +113,7 @@ impl Entries<'_> {
         if has_whiteouts && is_whiteout(directory, name, &stat) {
             return Ok(Some((Entry::new(path, Kind::Whiteout, 0), None)));
         }
-        let recorded = recorded_at(directory, name, &stat)?;
+        let recorded = owner::wanted_at(directory, name, &stat)?;
         let mut entry = self.described(path, &stat, recorded);
         let file_type = FileType::from_raw_mode(stat.st_mode);
         if file_type != FileType::Directory && stat.st_nlink > 1 {
@@ -214,9 +215,11 @@ impl Entries<'_> {
 
 /// How a layer is written.
 #[derive(Default)]
-pub struct LayerOptions {
+pub struct LayerOptions<'a> {
     /// Later times become this one, in seconds (`rewrite-timestamp=true`).
     pub clamp_mtime: Option<i64>,
+    /// What is looked for in the files as they go by.
+    pub search: Option<&'a mut Search>,
 }
 
 /// Writes an upper directory as a compressed layer, in one read of every file.
@@ -225,10 +228,10 @@ pub fn write_layer<W: Write + Send + 'static>(
     form: OverlayForm,
     out: W,
     compression: Compression,
-    options: &LayerOptions,
+    options: LayerOptions<'_>,
 ) -> Result<(LayerBlob, W), UpperError> {
     let writer = LayerWriter::new(out, compression).map_err(UpperError::Write)?;
-    let writer = write_entries(entries(upper, Some(form))?, writer, options.clamp_mtime)?;
+    let writer = write_entries(entries(upper, Some(form))?, writer, options)?;
     writer.finish().map_err(UpperError::Write)
 }
 
@@ -247,7 +250,7 @@ pub fn append_tree<W: Write>(
         top.mtime = stamp(top.mtime);
         writer.append(&top, &mut io::empty()).map_err(UpperError::Write)?;
     }
-    append_entries(writer, entries(root, None)?, |mut entry| {
+    append_entries(writer, entries(root, None)?, None, |mut entry| {
         entry.mtime = stamp(entry.mtime);
         entry.path = directory.join(&entry.path);
         if let Kind::Hardlink { target } = &mut entry.kind {
@@ -257,10 +260,20 @@ pub fn append_tree<W: Write>(
     })
 }
 
-fn write_entries<W: Write>(entries: Entries<'_>, out: W, clamp_mtime: Option<i64>) -> Result<W, UpperError> {
+/// Looks for something in the files of an upper directory.
+pub fn search(upper: &Root, form: OverlayForm, search: &mut Search) -> Result<(), UpperError> {
+    let mut entries = entries(upper, Some(form))?;
+    while let Some((entry, file)) = entries.next()? {
+        let Some(file) = file else { continue };
+        io::copy(&mut search.reading(&entry.path, file), &mut io::sink()).map_err(at(&entry.path))?;
+    }
+    Ok(())
+}
+
+fn write_entries<W: Write>(entries: Entries<'_>, out: W, options: LayerOptions<'_>) -> Result<W, UpperError> {
     let mut writer = TarWriter::new(out);
-    let latest = clamp_mtime.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
-    append_entries(&mut writer, entries, |entry| Entry {
+    let latest = options.clamp_mtime.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+    append_entries(&mut writer, entries, options.search, |entry| Entry {
         mtime: latest.map_or(entry.mtime, |latest| entry.mtime.min(latest)),
         ..entry
     })?;
@@ -270,13 +283,15 @@ fn write_entries<W: Write>(entries: Entries<'_>, out: W, clamp_mtime: Option<i64
 fn append_entries<W: Write>(
     writer: &mut TarWriter<W>,
     mut entries: Entries<'_>,
+    mut search: Option<&mut Search>,
     change: impl Fn(Entry) -> Entry,
 ) -> Result<(), UpperError> {
     while let Some((entry, file)) = entries.next()? {
         let entry = change(entry);
-        let written = match file {
-            Some(mut file) => writer.append(&entry, &mut file),
-            None => writer.append(&entry, &mut io::empty()),
+        let written = match (file, &mut search) {
+            (Some(file), Some(search)) => writer.append(&entry, &mut search.reading(&entry.path, file)),
+            (Some(mut file), None) => writer.append(&entry, &mut file),
+            (None, _) => writer.append(&entry, &mut io::empty()),
         };
         written.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => UpperError::Io { path: entry.path.clone(), error },

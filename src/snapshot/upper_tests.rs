@@ -35,7 +35,7 @@ impl Tree {
     }
 
     fn layer(&self, compression: Compression) -> (LayerBlob, Vec<u8>) {
-        write_layer(&self.root(), OverlayForm::Trusted, Vec::new(), compression, &LayerOptions::default()).unwrap()
+        write_layer(&self.root(), OverlayForm::Trusted, Vec::new(), compression, LayerOptions::default()).unwrap()
     }
 
     fn paths(&self, form: Option<OverlayForm>) -> Vec<String> {
@@ -180,9 +180,9 @@ fn a_partial_upper_directory_is_refused() {
 fn times_are_clamped() {
     let tree = Tree::new();
     tree.with_an_old_and_a_new_file();
-    let options = LayerOptions { clamp_mtime: Some(100) };
+    let options = LayerOptions { clamp_mtime: Some(100), ..LayerOptions::default() };
     let form = OverlayForm::Trusted;
-    let (_, tar) = write_layer(&tree.root(), form, Vec::new(), Compression::Uncompressed, &options).unwrap();
+    let (_, tar) = write_layer(&tree.root(), form, Vec::new(), Compression::Uncompressed, options).unwrap();
     assert_eq!(times(&tar), [("new".into(), 100), ("old".into(), 5)]);
 }
 

@@ -17,6 +17,7 @@
 mod blobs;
 mod check;
 mod file;
+mod form;
 mod images;
 mod layers;
 mod live;
@@ -32,6 +33,7 @@ mod usage;
 
 pub use blobs::BlobWriter;
 pub use check::{Finding, check};
+pub use form::{TreeForm, Usable};
 pub use images::{NamedImage, REF_NAME};
 pub use layers::{BlobInfo, HeldLayer, LayerId, LayerMeta, PendingLayer, Snapshot};
 pub use logs::LogFile;
@@ -41,7 +43,6 @@ pub use pulled::Pulled;
 pub use records::{Key, Record};
 pub use usage::{Item, Usage, items, usage};
 
-use crate::sys::owner;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -80,13 +81,15 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
-    /// Its layers keep owners in another way than this isolation.
-    #[error("the store `{}` was filled {} isolation `single-id` and cannot be used {} it", path.display(), if *are_aside { "with" } else { "without" }, if *are_aside { "without" } else { "with" })]
-    Owners {
+    /// Its trees are in a form that this process cannot use.
+    #[error("the store `{}` {found}, {wanted}", path.display())]
+    Form {
         /// The store.
         path: PathBuf,
-        /// Whether its layers keep owners aside.
-        are_aside: bool,
+        /// The form of what is there.
+        found: TreeForm,
+        /// What this process can use.
+        wanted: Usable,
     },
     /// A file of it does not say what it should.
     #[error("store: `{path}` is damaged: {reason}")]
@@ -121,9 +124,6 @@ impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
 
 /// The file whose lock tells who has the store open.
 const PRESENCE: &str = "open.lock";
-
-/// Its presence says that owners are kept aside.
-const OWNERS_ASIDE: &str = "owners-aside";
 
 const DIRECTORIES: [&str; 9] =
     ["layers", "records", "pulled", "mounts", "contexts", "logs", "tmp", "oci/blobs/sha256", "empty"];
@@ -168,24 +168,6 @@ impl Store {
         // Waits only while a prune that is alone here deletes blobs.  A file system without locks has no such prune.
         let _ = presence.lock_shared();
         Ok(Store { root, presence: Arc::new(presence) })
-    }
-
-    /// Refuses a store whose layers keep owners in the other way than this process, see [`owner`].
-    ///
-    /// What one of the two ways has written the other reads as files of nobody or of root.
-    pub fn check_owners(&self) -> Result<(), StoreError> {
-        let marker = self.root.join(OWNERS_ASIDE);
-        if marker.exists() == owner::is_aside() {
-            return Ok(());
-        }
-        let layers = self.root.join("layers");
-        if std::fs::read_dir(&layers).during("read", &layers)?.next().is_some() {
-            return Err(StoreError::Owners { path: self.root.clone(), are_aside: marker.exists() });
-        }
-        match owner::is_aside() {
-            true => std::fs::write(&marker, b"").during("write", &marker),
-            false => std::fs::remove_file(&marker).during("remove", &marker),
-        }
     }
 
     /// Returns its directory.

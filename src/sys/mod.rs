@@ -1,5 +1,6 @@
 //! The system calls that the standard library does not have; the only place with `unsafe`.
 
+pub mod attempt;
 mod attributes;
 pub mod bytes;
 mod directory;
@@ -17,3 +18,4 @@ pub use attributes::{chmod_at, list_xattrs, read_xattr};
 pub use directory::{DirectoryEntry, read_directory, remove_tree};
 pub use root::Root;
 pub(crate) use root::components_reversed;
+pub use walk::open_on_mount;

@@ -1,17 +1,18 @@
-//! Owners of files, where the file system cannot hold them: in a user namespace with a single id.
+//! Owners of files and devices, where the file system cannot hold them: in user namespaces.
 //!
-//! There the kernel knows one user, and every owner that is wanted is kept aside instead: in an extended attribute of
+//! In one with a single id the kernel knows one user, and every owner that is wanted is kept aside: in an extended attribute of
 //! the file, which goes with it through renames, hard links, and the copying that overlayfs does before a change.  So
 //! nothing has to follow what a step does with its files, and a file that is removed takes its record along.  Files
 //! without a record belong to root, as nearly all do.
 //!
 //! The kernel allows such attributes on regular files and directories only.  The owners of links and FIFOs are kept
-//! in memory, by inode, and are written beside a layer's tree when it is sealed.  A device, which such a namespace
-//! cannot make either, is an empty regular file whose record says what it is.
+//! in memory, by inode, and are written beside a layer's tree when it is sealed.  A device, which no user namespace
+//! can make, is an empty regular file whose record says what it is; where there are subordinate ids, that is all that
+//! is kept aside, and owners are real.
 //!
-//! Which of the two ways owners are kept is a fact of the process, as its namespace is.
+//! What is kept aside is a fact of the process, as its namespace is.
 
-use super::{Root, read_directory, read_xattr};
+use super::{Root, read_directory};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, StatxFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +21,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The attribute of a record: `uid:gid`, and for a device `:c` or `:b` and its numbers.
@@ -81,16 +82,37 @@ impl Owner {
     }
 }
 
-static IS_ASIDE: AtomicBool = AtomicBool::new(false);
+static ASIDE: AtomicU8 = AtomicU8::new(NOTHING);
+const NOTHING: u8 = 0;
+const OTHERS_DEVICES: u8 = 1;
+const DEVICES: u8 = 2;
+const EVERYTHING: u8 = 3;
 
-/// From now on owners are kept aside.  For a process that has entered a user namespace with one id.
+/// From now on owners and devices are kept aside.  For a process that has entered a user namespace with one id.
 pub fn keep_aside() {
-    IS_ASIDE.store(true, Ordering::Relaxed);
+    ASIDE.store(EVERYTHING, Ordering::Relaxed);
+}
+
+/// From now on files that stand for devices are read as such, but none is made.  For a process that can make devices, in a
+/// store where others could not.
+pub fn read_devices_aside() {
+    // Whoever keeps more aside does so already.
+    let _ = ASIDE.compare_exchange(NOTHING, OTHERS_DEVICES, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// From now on devices are kept aside.  For a process that has entered a user namespace with subordinate ids.
+pub fn keep_devices_aside() {
+    ASIDE.store(DEVICES, Ordering::Relaxed);
 }
 
 /// Whether owners are kept aside in this process.
 pub fn is_aside() -> bool {
-    IS_ASIDE.load(Ordering::Relaxed)
+    ASIDE.load(Ordering::Relaxed) == EVERYTHING
+}
+
+/// Whether devices are kept aside in this process.
+pub fn are_devices_aside() -> bool {
+    ASIDE.load(Ordering::Relaxed) >= DEVICES
 }
 
 /// Gives an open file or directory an owner.  As chown(2) it may clear set-user-id bits and capabilities.
@@ -115,7 +137,7 @@ const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLO
 
 /// Makes a device, or the file that stands for it; mode and owner are the caller's business.
 pub fn make_device(directory: impl AsFd, name: &OsStr, device: Device, mode: Mode) -> rustix::io::Result<()> {
-    if !is_aside() {
+    if !are_devices_aside() {
         let kind = if device.is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
         return rustix::fs::mknodat(directory, name, kind, mode, rustix::fs::makedev(device.major, device.minor));
     }
@@ -170,18 +192,32 @@ pub fn recorded(file: &OwnedFd, stat: &Stat) -> io::Result<Option<Owner>> {
     }
 }
 
-/// Like [`recorded`] for a name in a directory, not following a link; what is not recorded is root's.
-pub fn recorded_at(directory: impl AsFd, name: &OsStr, stat: &Stat) -> io::Result<Option<Owner>> {
-    if !is_aside() {
-        return Ok(None);
+/// Returns what a file is to be in the image, as far as `stat` does not say it; `None` where that says all.
+///
+/// `open` is called where something may be kept aside; it may return a descriptor of the path only.
+pub fn wanted(stat: &Stat, open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<Option<Owner>> {
+    let may_be_device = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0;
+    match ASIDE.load(Ordering::Relaxed) {
+        EVERYTHING => Ok(Some(recorded(&open()?, stat)?.unwrap_or_default())),
+        DEVICES | OTHERS_DEVICES if may_be_device => {
+            let device = recorded(&open()?, stat)?.and_then(|record| record.device);
+            Ok(device.map(|device| Owner { uid: stat.st_uid, gid: stat.st_gid, device: Some(device) }))
+        }
+        _ => Ok(None),
     }
-    let file = rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?;
-    Ok(Some(recorded(&file, stat)?.unwrap_or_default()))
 }
 
-/// Returns the record of an open file's attribute.
-pub fn of_attribute(file: &OwnedFd) -> io::Result<Option<Owner>> {
-    Ok(read_xattr(file, OWNER_XATTR)?.as_deref().and_then(Owner::parse))
+/// Like [`wanted`] for a name in a directory; a link there is not followed.
+pub fn wanted_at(directory: impl AsFd, name: &OsStr, stat: &Stat) -> io::Result<Option<Owner>> {
+    wanted(stat, || Ok(rustix::fs::openat(directory, name, PATH_ONLY, Mode::empty())?))
+}
+
+/// Lets a new file stand for the device that another one stands for, if it does.
+pub fn copy_device(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Result<()> {
+    match wanted(stat, || from.try_clone())? {
+        Some(owner @ Owner { device: Some(_), .. }) => record(to, owner),
+        _ => Ok(()),
+    }
 }
 
 fn read_at_path(path: &str) -> io::Result<Option<Owner>> {

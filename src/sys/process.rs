@@ -143,44 +143,10 @@ extern "C" fn exec_start(argument: *mut c_void) -> c_int {
     127
 }
 
-/// Runs `attempt` in a child with the given namespaces and returns what it returned: 0 or an errno.
-///
-/// `attempt` runs in our memory while we wait; it may only make system calls.
-pub fn attempt_in_namespaces(namespaces: c_int, attempt: extern "C" fn(*mut c_void) -> c_int) -> io::Result<()> {
-    match clone_vfork(namespaces, attempt, std::ptr::null_mut())?.wait()? {
-        ExitStatus::Code(0) => Ok(()),
-        ExitStatus::Code(errno) => Err(io::Error::from_raw_os_error(errno)),
-        ExitStatus::Signal(_) => Err(io::Error::from_raw_os_error(libc::EPERM)),
-    }
-}
-
-/// The attempt to mount a tmpfs, for [`attempt_in_namespaces`].
-///
-/// A security module may let the namespace be made and then refuse all that one would make it for
-/// (`kernel.apparmor_restrict_unprivileged_userns`), so only a mount tells.
-pub extern "C" fn mount_tmpfs(_: *mut c_void) -> c_int {
-    // SAFETY: system calls with literal arguments that end in NUL.
-    unsafe {
-        let context = libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0);
-        if context < 0 {
-            return *libc::__errno_location();
-        }
-        let null = std::ptr::null::<c_char>();
-        const FSCONFIG_CMD_CREATE: c_int = 6;
-        if libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0) < 0 {
-            return *libc::__errno_location();
-        }
-        if libc::syscall(libc::SYS_fsmount, context, 0, 0) < 0 {
-            return *libc::__errno_location();
-        }
-    }
-    0
-}
-
 /// Bytes of stack for the code between clone and exec.
 const STACK_BYTES: usize = 64 << 10;
 
-fn clone_vfork(
+pub(super) fn clone_vfork(
     namespaces: c_int,
     run: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,

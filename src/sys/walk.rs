@@ -4,7 +4,7 @@
 //! and its text resolved in the root, and `..` goes back to a descriptor that the walk came through instead of asking
 //! the kernel, so that a directory that is moved meanwhile leads nowhere else.
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -38,6 +38,39 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode)
     }
     // The root, or a directory that `..` has led back to.
     Ok(rustix::fs::openat(walk.here(), ".", flags & !OFlags::NOFOLLOW, mode)?)
+}
+
+/// Opens `path` below `mount` by names alone: no link, no `..`, no other file system that is mounted on the way.
+///
+/// The error is ELOOP or ENOTDIR at a link and EXDEV at a mount, as of `openat2` with `RESOLVE_BENEATH`,
+/// `RESOLVE_NO_SYMLINKS` and `RESOLVE_NO_XDEV`.
+pub fn open_on_mount(mount: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    match rustix::fs::openat2(mount, path, flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS | Errno::PERM) => names_on_mount(mount, path),
+        result => Ok(result?),
+    }
+}
+
+fn names_on_mount(mount: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let id = |fd: BorrowedFd<'_>| {
+        rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
+    };
+    let own = id(mount)?;
+    let mut here = mount.try_clone_to_owned()?;
+    for component in path.components() {
+        let Component::Normal(name) = component else { return Err(Errno::XDEV.into()) };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        here = rustix::fs::openat(&here, name, flags, Mode::empty())?;
+        if id(here.as_fd())? != own {
+            return Err(Errno::XDEV.into());
+        }
+    }
+    match FileType::from_raw_mode(rustix::fs::fstat(&here)?.st_mode) {
+        FileType::Symlink => Err(Errno::LOOP.into()),
+        _ => Ok(here),
+    }
 }
 
 struct Walk<'a> {
@@ -218,6 +251,31 @@ mod tests {
         let exclusive = open(root.as_fd(), Path::new("loop"), flags | OFlags::EXCL, Mode::RUSR);
         assert_eq!(exclusive.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(dir.path().join("outside")).unwrap(), "canary");
+    }
+
+    #[test]
+    fn names_on_a_mount_are_those_that_openat2_finds() {
+        let dir = tree();
+        let root = Root::open(&dir.path().join("root")).unwrap();
+        let (proc, top) = (std::fs::File::open("/proc").unwrap(), std::fs::File::open("/").unwrap());
+        let links = ["a/file", "a/b/c", "a/file/x", "up", "out", "directory", "directory/c", "missing", "a/../a"];
+        let cases: [(BorrowedFd<'_>, &[&str]); 3] = [
+            (root.as_fd(), &links),
+            (proc.as_fd(), &["sys/kernel/hostname", "self/stat", "self", "mounts", "nowhere"]),
+            (top.as_fd(), &["etc", "proc", "proc/stat"]),
+        ];
+        for (mount, paths) in cases {
+            for path in paths {
+                let identity = |fd: io::Result<OwnedFd>| {
+                    let stat = fd.and_then(|fd| Ok(rustix::fs::fstat(&fd)?));
+                    stat.map(|stat| (stat.st_dev, stat.st_ino)).ok()
+                };
+                let kernel = identity(open_on_mount(mount, Path::new(path)));
+                let walked = identity(names_on_mount(mount, Path::new(path)));
+                // `..` is not walked at all, wherever it leads.
+                assert_eq!(walked, kernel.filter(|_| !path.contains("..")), "{path}");
+            }
+        }
     }
 
     #[test]

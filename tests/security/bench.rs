@@ -1,80 +1,17 @@
 //! A place for one attack: a store, a context, base images, and a directory outside that must not change.
 
 use super::layout::{Image, busybox};
+use super::rungs::Account;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The longest that a build of these tests may take; an attack that hangs the program fails.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
-/// Exit code of a machine that allows no isolation.
-const EXIT_ISOLATION: i32 = 3;
-
-/// Who runs the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
-    pub name: &'static str,
-    pub uid: u32,
-    pub gid: u32,
-}
-
-/// Returns those under whom RUN works on this machine: root, and a user with subordinate ids.
-pub fn accounts() -> &'static [Account] {
-    static ACCOUNTS: OnceLock<Vec<Account>> = OnceLock::new();
-    ACCOUNTS.get_or_init(|| {
-        let us = rustix::process::geteuid().as_raw();
-        let root = Account { name: "root", uid: 0, gid: 0 };
-        let wanted = if us == 0 { [Some(root), subordinate()] } else { [Some(own(us)), None] };
-        wanted.into_iter().flatten().filter(can_run).collect()
-    })
-}
-
-/// Returns one account, for attacks whose outcome cannot depend on the isolation.
-pub fn any_account() -> Account {
-    let us = rustix::process::geteuid().as_raw();
-    if us == 0 { Account { name: "root", uid: 0, gid: 0 } } else { own(us) }
-}
-
-fn own(uid: u32) -> Account {
-    Account { name: "own", uid, gid: rustix::process::getegid().as_raw() }
-}
-
-fn subordinate() -> Option<Account> {
-    let ranges = fs::read_to_string("/etc/subuid").ok()?;
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let names: Vec<&str> = ranges.lines().filter_map(|line| line.split(':').next()).collect();
-    users.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, ..] = fields.as_slice() else { return None };
-        let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-        (uid != 0 && names.contains(name)).then(|| Account { name: name.to_string().leak(), uid, gid })
-    })
-}
-
-fn can_run(account: &Account) -> bool {
-    if !Path::new("/bin/busybox").exists() {
-        eprintln!("skipped: no static /bin/busybox");
-        return false;
-    }
-    let bench = Bench::new(*account);
-    if let Err(error) = bench.command(&["--help"]).output() {
-        eprintln!("skipped: {} cannot run the program: {error}", account.name);
-        return false;
-    }
-    let result = bench.build("FROM base\nRUN true\n", &[]);
-    if result.code == EXIT_ISOLATION {
-        eprintln!("skipped: RUN does not work for {}: {}", account.name, result.text);
-        return false;
-    }
-    result.succeeded();
-    true
-}
-
 /// What a build ended with.
 #[derive(Debug)]
 pub struct Outcome {
@@ -190,16 +127,24 @@ impl Bench {
 
     /// Returns the command of a build, with `base` and `evil` known.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));
-        command.arg("build").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command
-            .env("COOPER_ROOT", self.path("store"))
-            .env("HOME", self.path("home"))
-            .current_dir(self.path("elsewhere"));
+        let mut command = self.program();
+        command.args(["build", "--isolation", self.account.rung.name()]);
         for name in ["base", "evil"] {
             command.arg(format!("--build-context={name}=oci-layout://{}", self.text(name)));
         }
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments);
+        command
+    }
+
+    /// Returns the program as the account runs it, without arguments.
+    pub fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env("COOPER_ROOT", self.path("store"))
+            .env("HOME", self.path("home"))
+            .current_dir(self.path("elsewhere"))
+            .stdin(Stdio::null());
         if rustix::process::geteuid().is_root() && self.account.uid != 0 {
             // Without groups of root: the standard library drops them along with the user.
             command.uid(self.account.uid).gid(self.account.gid);
@@ -309,14 +254,6 @@ fn content(mut file: fs::File) -> Vec<u8> {
     bytes
 }
 
-/// Runs an attack under every account for which RUN works.
-pub fn everywhere(attack: impl Fn(Bench)) {
-    for account in accounts() {
-        eprintln!("as {}", account.name);
-        attack(Bench::new(*account));
-    }
-}
-
 #[test]
 fn the_canary_notices_every_change() {
     let changes: [fn(&Path); 6] = [
@@ -331,7 +268,7 @@ fn the_canary_notices_every_change() {
         },
     ];
     for change in changes {
-        let bench = Bench::new(any_account());
+        let bench = Bench::new(super::rungs::any_account());
         bench.assert_outside_is_untouched();
         change(&bench.path("outside"));
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.assert_outside_is_untouched()));

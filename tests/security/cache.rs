@@ -1,8 +1,9 @@
 //! The cache gives what a build without it would give, and nothing that was pulled.
 
-use super::bench::{Bench, any_account, everywhere};
+use super::bench::Bench;
 use super::layout::Image;
 use super::layout::busybox;
+use super::rungs::{WITH_RUN, any_account, on};
 use super::tar::Tar;
 use serde_json::json;
 
@@ -64,7 +65,7 @@ fn built(bench: &Bench, instruction: &str) -> (String, bool) {
 
 #[test]
 fn every_change_of_an_instruction_is_noticed() {
-    let bench = Bench::new(super::bench::accounts().first().copied().unwrap_or(any_account()));
+    let bench = Bench::new(any_account());
     bench.write("f", "1");
     bench.write("g", "2");
     bench.write("d/f", "1");
@@ -97,7 +98,7 @@ fn a_changed_file_is_noticed_whatever_its_time_says() {
 
 #[test]
 fn a_pulled_image_is_no_cache() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         // What the build below would make, as a stranger says: history and config match, the file does not.
         let mut image = Image::of([busybox().end(), Tar::new().file("result", b"poisoned").end()]);
         image.config = json!({"Env": ["PATH=/bin"]});
@@ -113,7 +114,7 @@ fn a_pulled_image_is_no_cache() {
 
 #[test]
 fn two_images_by_one_name_are_two_bases() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         for content in ["one", "two"] {
             bench.evil(&Image::of([busybox().file("f", content.as_bytes()).end()]));
             let text = format!(

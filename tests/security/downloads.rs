@@ -1,7 +1,8 @@
 //! Hostile servers: registries, files for ADD, repositories.
 
-use super::bench::{Bench, any_account};
+use super::bench::Bench;
 use super::layout::{Image, MANIFEST, busybox, digest};
+use super::rungs::any_account;
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};

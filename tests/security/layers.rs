@@ -1,7 +1,8 @@
 //! Hostile base images.
 
-use super::bench::{Account, Bench, any_account, everywhere};
+use super::bench::Bench;
 use super::layout::{self, Image, busybox, descriptor, digest, write_blob, write_index};
+use super::rungs::{EVERY, WITH_RUN, any_account, on};
 use super::tar::Tar;
 use serde_json::json;
 use std::io::Write;
@@ -46,7 +47,7 @@ fn links_planted_by_one_layer_lead_a_later_one_nowhere() {
 
 #[test]
 fn links_planted_in_the_same_layer_lead_nowhere() {
-    everywhere(|bench| {
+    on(EVERY, |bench| {
         for attack in through("l") {
             let mut tar = busybox().symlink("l", &bench.outside("")).symlink("d", "l").end();
             tar.truncate(tar.len() - 1024);
@@ -101,7 +102,7 @@ fn whiteouts_with_odd_names_are_refused() {
 
 #[test]
 fn overlay_attributes_of_a_layer_hide_and_redirect_nothing() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let spoof: &[(&str, &[u8])] = &[
             ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
             ("SCHILY.xattr.trusted.overlay.redirect", b"/secret"),
@@ -133,7 +134,7 @@ fn a_device_that_means_a_deletion_is_refused() {
 
 #[test]
 fn of_two_entries_with_one_name_the_last_counts() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let tar = busybox().file("f", b"first").file("./f", b"second").directory("g", 0o700).file("g", b"file");
         bench.evil(&Image::of([tar.end()]));
         bench.build("FROM evil\nRUN test \"$(cat /f /g)\" = secondfile\n", &[]).succeeded();
@@ -328,7 +329,7 @@ fn messages_and_labels_of_an_image_do_not_steer_the_terminal() {
 
 #[test]
 fn honest_layers_with_long_links_unpack() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let tar = busybox()
             .file("etc/pki/ca.pem", b"ca")
             .symlink("usr/share/pki/a/b/ca.pem", "../../../../../../../../etc/pki/ca.pem");
@@ -339,8 +340,7 @@ fn honest_layers_with_long_links_unpack() {
 
 #[test]
 fn an_image_cannot_reach_the_store_or_the_program() {
-    everywhere(|bench: Bench| {
-        let Account { .. } = bench.account;
+    on(WITH_RUN, |bench: Bench| {
         let program = env!("CARGO_BIN_EXE_cooper");
         let tar =
             busybox().symlink("l", &bench.text("store")).symlink("m", program).symlink("var", &bench.text("store"));

@@ -1,14 +1,14 @@
 //! What is written for the user: directories and archives.
 
-use super::bench::{any_account, everywhere};
 use super::layout::{Image, busybox};
+use super::rungs::{EVERY, WITH_RUN, any_account, on};
 use super::tar::Tar;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
 
 #[test]
 fn a_directory_is_written_inside_only() {
-    everywhere(|bench| {
+    on(EVERY, |bench| {
         let image = Image::of([
             Tar::new()
                 .file("a/file", b"evil")
@@ -41,7 +41,7 @@ fn a_directory_is_written_inside_only() {
 
 #[test]
 fn devices_are_not_made_in_a_directory_of_the_users() {
-    everywhere(|bench| {
+    on(EVERY, |bench| {
         bench.evil(&Image::of([Tar::new()
             .entry(b'3', "null", "", 0o666, b"")
             .entry(b'4', "disk", "", 0o666, b"")
@@ -59,7 +59,7 @@ fn devices_are_not_made_in_a_directory_of_the_users() {
 
 #[test]
 fn archives_tell_nothing_of_the_builder() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("f", "x");
         let text = "FROM base\nCOPY f /f\nRUN echo x > /g\nWORKDIR /w\n";
         for kind in ["tar", "oci", "docker"] {
@@ -101,7 +101,7 @@ fn an_archive_replaces_a_link_and_does_not_write_through_it() {
 
 #[test]
 fn setuid_bits_are_kept_in_headers() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.evil(&Image::of([busybox().file_with_mode("s", 0o4755, b"x").end()]));
         let dest = bench.text("out.tar");
         bench

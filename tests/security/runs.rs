@@ -1,8 +1,9 @@
 //! Hostile commands, and images made to trap the program that runs them.
 
-use super::bench::everywhere;
 use super::layout::{Image, busybox};
+use super::rungs::{APART, WITH_RUN, on};
 use super::tar::Tar;
+use cooper::sandbox::Rung;
 use serde_json::json;
 use std::fs;
 
@@ -13,20 +14,24 @@ fn image_with(more: Tar) -> Image {
 
 #[test]
 fn a_step_has_three_descriptors_and_stands_in_the_image() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
+        let text = "FROM base\nRUN i=3; while test $i -lt 100; do if (true <&$i) 2>/dev/null; then echo LEAKED $i; fi; i=$((i+1)); done; \
+                    echo cwd: $(readlink /proc/self/cwd)\n";
+        let seen = bench.build(text, &[]).succeeded();
+        assert!(seen.text.contains(" cwd: /\n"), "{}", seen.text);
+        assert!(!(3..100).any(|n| seen.text.contains(&format!(" LEAKED {n}\n"))), "{}", seen.text);
+    });
+    on(APART, |bench| {
         // `ls` itself opens the fourth, to list them.
-        let seen = bench.build(
-            "FROM base\nRUN echo fds: $(ls /proc/self/fd | tr '\\n' ' ') cwd: $(readlink /proc/self/cwd)\n",
-            &[],
-        );
-        assert!(seen.succeeded().text.contains("fds: 0 1 2 3 cwd: /\n"));
+        let seen = bench.build("FROM base\nRUN echo fds: $(ls /proc/self/fd | tr '\\n' ' ')\n", &[]);
+        assert!(seen.succeeded().text.contains("fds: 0 1 2 3\n"));
     });
 }
 
 #[test]
 fn no_working_directory_leads_out() {
-    everywhere(|bench| {
-        for n in 3..24 {
+    on(WITH_RUN, |bench| {
+        for n in [3, 4, 5, 6, 7, 8, 9, 11, 15] {
             let text = format!(
                 "FROM base\nWORKDIR /proc/self/fd/{n}\nRUN ! ls ../../../../outside && ! ls ../../../../../work\n"
             );
@@ -46,7 +51,7 @@ fn no_working_directory_leads_out() {
 
 #[test]
 fn kernel_directories_of_an_image_that_are_links_lead_nowhere() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         for name in ["proc", "sys", "dev"] {
             for target in [bench.outside(""), "/etc".into(), "/bin".into(), "..".into()] {
                 bench.evil(&image_with(Tar::new().symlink(name, &target)));
@@ -62,7 +67,7 @@ fn kernel_directories_of_an_image_that_are_links_lead_nowhere() {
 
 #[test]
 fn files_of_an_image_that_the_program_replaces_may_be_links() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         for name in ["etc/resolv.conf", "etc/hosts", "etc/hostname"] {
             for target in [
                 bench.outside("/file"),
@@ -84,7 +89,7 @@ fn files_of_an_image_that_the_program_replaces_may_be_links() {
 
 #[test]
 fn masks_do_not_use_the_images_null_device() {
-    everywhere(|bench| {
+    on(APART, |bench| {
         let trap = Tar::new()
             .file("dev/null", b"attacker's")
             .symlink("dev/console", &bench.outside("/file"))
@@ -99,7 +104,7 @@ fn masks_do_not_use_the_images_null_device() {
 
 #[test]
 fn kernel_settings_cannot_be_written() {
-    everywhere(|bench| {
+    on(APART, |bench| {
         let text = "FROM base\nRUN for f in /proc/sys/kernel/core_pattern /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/uevent_helper; do \
                     if (echo x > $f) 2>/dev/null; then echo WROTE $f; fi; done; true\n";
         let result = bench.build(text, &[]).succeeded();
@@ -109,10 +114,10 @@ fn kernel_settings_cannot_be_written() {
 
 #[test]
 fn the_program_cannot_be_overwritten_by_what_it_runs() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let program = env!("CARGO_BIN_EXE_cooper");
         let before = fs::read(program).unwrap();
-        let script = "for e in /proc/*/exe; do (echo evil > $e) 2>/dev/null; (cp /bin/true $e) 2>/dev/null; done; true";
+        let script = "for e in /proc/*/exe /proc/self/exe /proc/1/exe /proc/$PPID/exe; do (echo evil > $e) 2>/dev/null; (cp /bin/true $e) 2>/dev/null; done; true";
         bench.build(&format!("FROM base\nRUN {script}\n"), &[]);
         // A shell that is the program itself.
         bench.evil(&image_with(
@@ -127,8 +132,8 @@ fn the_program_cannot_be_overwritten_by_what_it_runs() {
 
 #[test]
 fn environments_of_the_builder_are_not_seen() {
-    everywhere(|bench| {
-        bench.write("Dockerfile", "FROM base\nENV A=1\nRUN env; cat /proc/*/environ; cat /proc/*/cmdline\n");
+    on(WITH_RUN, |bench| {
+        bench.write("Dockerfile", "FROM base\nENV A=1\nRUN env; cat /proc/*/environ /proc/self/environ /proc/1/environ /proc/$PPID/environ; cat /proc/*/cmdline /proc/$PPID/cmdline; true\n");
         let context = bench.text("context");
         let result = bench.run(&["--progress=plain", &context], |command| {
             command.env("BUILDER_TOKEN", "s3ntinel-of-env").env("DOCKER_AUTH_CONFIG", "{\"auths\":{}}");
@@ -139,7 +144,7 @@ fn environments_of_the_builder_are_not_seen() {
 
 #[test]
 fn credentials_and_sockets_of_the_builder_are_not_in_reach() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         fs::create_dir_all(bench.path("home/.docker")).unwrap();
         fs::write(
             bench.path("home/.docker/config.json"),
@@ -162,17 +167,25 @@ fn credentials_and_sockets_of_the_builder_are_not_in_reach() {
 
 #[test]
 fn capabilities_and_groups_are_those_of_the_image() {
-    everywhere(|bench| {
-        let text = "FROM base\nRUN grep -q '^CapInh:.0000000000000000$' /proc/self/status && grep -q '^CapAmb:.0000000000000000$' /proc/self/status\n\
+    on(WITH_RUN, |bench| {
+        // With one id there is one user: its rights in its own namespace are those of root, whatever USER says.
+        let effective = if bench.account.rung == Rung::SingleId {
+            ""
+        } else {
+            "grep -q '^CapEff:.0000000000000000$' /proc/self/status && "
+        };
+        let text = format!(
+            "FROM base\nRUN grep -q '^CapInh:.0000000000000000$' /proc/self/status && grep -q '^CapAmb:.0000000000000000$' /proc/self/status\n\
                     RUN grep -q '^NoNewPrivs:.*' /proc/self/status && test \"$(id -G)\" = 0\n\
-                    USER app\nRUN grep -q '^CapEff:.0000000000000000$' /proc/self/status && test \"$(id -u) $(id -G)\" = '1000 1001 44'\n";
-        bench.build(text, &[]).succeeded();
+                    USER app\nRUN {effective}test \"$(id -u) $(id -G)\" = '1000 1001 44'\n"
+        );
+        bench.build(&text, &[]).succeeded();
     });
 }
 
 #[test]
 fn ids_that_wrap_are_refused() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("f", "x");
         for id in ["4294967296", "-1", "2147483648:0", "0:4294967295", "99999999999999999999"] {
             bench.build(&format!("FROM base\nUSER {id}\nRUN id\n"), &[]).refused("");
@@ -183,7 +196,7 @@ fn ids_that_wrap_are_refused() {
 
 #[test]
 fn user_files_of_an_image_may_be_traps() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let traps = [
             ("a link out", Tar::new().symlink("etc/passwd", "/etc/../../../../../../etc/passwd")),
             ("a pipe", Tar::new().entry(b'6', "etc/passwd", "", 0o644, b"")),
@@ -204,7 +217,7 @@ fn user_files_of_an_image_may_be_traps() {
 
 #[test]
 fn what_is_left_in_the_background_does_not_reach_the_layer() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let text = "FROM base\nRUN (sleep 1; echo late > /late) & (setsid sh -c 'sleep 1; echo late > /later' &) 2>/dev/null; echo done\n\
                     RUN sleep 2; ! test -e /late && ! test -e /later\n";
         bench.build(text, &[]).succeeded();
@@ -213,7 +226,7 @@ fn what_is_left_in_the_background_does_not_reach_the_layer() {
 
 #[test]
 fn a_parent_of_a_mount_point_that_became_a_link_is_not_cleaned_up_through() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let target = bench.outside("");
         for mount in
             ["type=tmpfs,target=/a/b/inner", "type=cache,target=/a/b/closed", "type=bind,source=f,target=/a/b/file"]
@@ -229,7 +242,7 @@ fn a_parent_of_a_mount_point_that_became_a_link_is_not_cleaned_up_through() {
 
 #[test]
 fn mount_targets_that_are_links_stay_inside() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let outside = bench.outside("");
         bench.evil(&image_with(Tar::new().symlink("link", &outside).symlink("up", "../../../../../../../../..")));
         bench.write("f", "evil");
@@ -245,7 +258,7 @@ fn mount_targets_that_are_links_stay_inside() {
 
 #[test]
 fn sources_of_mounts_that_are_links_stay_in_their_image() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let outside = bench.outside("");
         bench.evil(&image_with(
             Tar::new().symlink("link", &outside).symlink("root", "/").symlink("up", "../../../../.."),
@@ -267,7 +280,7 @@ fn sources_of_mounts_that_are_links_stay_in_their_image() {
 
 #[test]
 fn names_of_caches_are_never_paths() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let long = "x".repeat(4096);
         for id in ["../../../outside", "/etc", "..", ".", "a/../../b", &bench.outside(""), &long] {
             let text = format!(
@@ -280,7 +293,7 @@ fn names_of_caches_are_never_paths() {
 
 #[test]
 fn a_cache_swapped_while_another_step_mounts_it_leads_nowhere() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let outside = bench.outside("");
         let swap = format!(
             "for i in $(seq 300); do rm -rf /c/sub; ln -s {outside} /c/sub; rm -f /c/sub; mkdir -p /c/sub/inner; done"
@@ -306,20 +319,22 @@ fn a_cache_swapped_while_another_step_mounts_it_leads_nowhere() {
 
 #[test]
 fn a_stage_that_changes_is_not_seen_by_a_stage_that_mounts_it() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let text = format!(
             "FROM base AS a\nRUN mkdir /d && echo first > /d/f\nFROM a AS b\nRUN rm -r /d && ln -s {} /d && echo x > /b\n\
-                    FROM base AS c\nRUN --mount=type=bind,from=a,source=/d,target=/m sleep 0.3 2>/dev/null; test $(cat /m/f) = first && ! (echo x > /m/f) 2>/dev/null && touch /c\n\
-                    FROM base\nCOPY --from=b /b /\nCOPY --from=c /c /\n",
+                    FROM base AS c\nRUN --mount=type=bind,from=a,source=/d,target=/m sleep 0.3 2>/dev/null; test $(cat /m/f) = first && if (echo x > /m/f) 2>/dev/null; then echo WRITTEN; fi; touch /c\n\
+                    FROM base\nCOPY --from=b /b /\nCOPY --from=c /c /\nCOPY --from=a /d/f /f\nRUN --mount=type=bind,from=a,source=/d,target=/m test $(cat /f) = first && test $(cat /m/f) = first\n",
             bench.outside("")
         );
-        bench.build(&text, &["--jobs=4"]).succeeded();
+        let result = bench.build(&text, &["--jobs=4"]).succeeded();
+        // Without mounts it is a private copy, which goes with the step.
+        assert!(bench.account.rung == Rung::Chroot || !result.text.contains(" WRITTEN\n"), "{}", result.text);
     });
 }
 
 #[test]
 fn privileges_are_not_granted_by_a_dockerfile() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.build("FROM base\nRUN --security=insecure true\n", &[]).refused("security.insecure");
         bench.build("FROM base\nRUN --network=host true\n", &[]).refused("network.host");
         bench.build("FROM base\nRUN --device=vendor.com/gpu true\n", &[]).refused("device");
@@ -335,7 +350,7 @@ fn privileges_are_not_granted_by_a_dockerfile() {
 
 #[test]
 fn volumes_stay_inside() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let mut image = image_with(Tar::new().symlink("v", &bench.outside("")));
         image.config = json!({"Env": ["PATH=/bin"], "Volumes": {"../../../outside": {}, "/v": {}}});
         bench.evil(&image);
@@ -345,7 +360,7 @@ fn volumes_stay_inside() {
 
 #[test]
 fn output_of_a_step_does_not_steer_the_terminal() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let text = "FROM base\nRUN printf '\\033]0;title\\007\\033[2J\\033]52;c;ZXZpbA==\\007\\033]8;;http://evil\\033\\\\x\\n::set-output name=a::b\\n##vso[task.setvariable]x\\n'; exit ";
         for code in [0, 3] {
             bench.write("Dockerfile", format!("{text}{code}\n"));
@@ -364,7 +379,7 @@ fn output_of_a_step_does_not_steer_the_terminal() {
 
 #[test]
 fn limits_stop_a_bomb_and_leave_nothing_behind() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         let text = "FROM base\nRUN i=0; while test $i -lt 400; do sleep 9876 & i=$((i+1)); done; true\n";
         bench.build(text, &["--ulimit", "nofile=64"]);
         let mut processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);

@@ -1,7 +1,8 @@
 //! Secrets are nowhere but where they were asked for: everything that a build writes is searched.
 
-use super::bench::{Bench, everywhere};
+use super::bench::Bench;
 use super::outputs::contains;
+use super::rungs::{WITH_RUN, on};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn the_search_finds_what_is_there() {
 
 #[test]
 fn secrets_of_a_step_leave_no_trace() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         fs::write(bench.path("home/secret"), SENTINEL).unwrap();
         let text = format!(
             "FROM base\nRUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B --mount=type=secret,id=a,target=/etc/deep/secret,mode=0444 \
@@ -71,7 +72,83 @@ fn secrets_of_a_step_leave_no_trace() {
             let result = bench.run(&arguments, |command| {
                 command.env("TOKEN", SENTINEL);
             });
-            assert!(!result.succeeded().text.contains(SENTINEL));
+            let text = result.succeeded().text;
+            assert!(!text.contains(SENTINEL) && !text.contains("is in the image"), "{text}");
+            assert_clean(&bench);
+        }
+    });
+}
+
+/// Builds with the sentinel as the secrets `a`, a file, and `b`, a variable.
+#[track_caller]
+fn build_with_secrets(bench: &Bench, dockerfile: &str, flags: &[&str]) -> String {
+    fs::write(bench.path("home/secret"), format!("{SENTINEL}\n")).unwrap();
+    bench.write("Dockerfile", dockerfile);
+    let (file, context) = (format!("--secret=id=a,src={}", bench.text("home/secret")), bench.text("context"));
+    let arguments = [&["--progress=plain", &file, "--secret=id=b,env=TOKEN"], flags, &[&context]].concat();
+    let result = bench.run(&arguments, |command| {
+        command.env("TOKEN", SENTINEL);
+    });
+    let text = result.succeeded().text;
+    assert!(!text.contains(SENTINEL), "{text}");
+    text
+}
+
+#[test]
+fn a_step_that_keeps_its_secret_is_told() {
+    on(WITH_RUN, |bench| {
+        let text = "FROM base\n\
+                    RUN --mount=type=secret,id=a cp /run/secrets/a /kept\n\
+                    RUN --mount=type=secret,id=b,env=B mkdir -p /etc/app && echo \"token=$B;\" > /etc/app/conf\n\
+                    RUN --mount=type=secret,id=a test -s /run/secrets/a && touch /fine\n";
+        let local = format!("-otype=local,dest={}", bench.text("home/out"));
+        let archive = format!("-otype=oci,dest={}", bench.text("home/out.tar"));
+        for output in [&["-otype=image"], &[local.as_str()], &[archive.as_str()]] {
+            let told = build_with_secrets(&bench, text, &[output.as_slice(), &["--no-cache"]].concat());
+            for told_of in [
+                "Dockerfile:2:1: secret `a` is in the image: `/kept` has it from [1/4] RUN",
+                "Dockerfile:3:1: secret `b` is in the image: `/etc/app/conf` has it from [2/4] RUN",
+            ] {
+                assert!(told.contains(told_of), "{told_of}: {told}");
+            }
+            assert!(!told.contains("Dockerfile:4:1"), "{told}");
+        }
+    });
+}
+
+#[test]
+fn a_secret_of_a_stage_is_told_where_it_comes_into_the_image() {
+    on(WITH_RUN, |bench| {
+        let text = "FROM base AS stage\nRUN --mount=type=secret,id=a cp /run/secrets/a /kept\nFROM base\n";
+        assert!(!build_with_secrets(&bench, text, &[]).contains("is in the image"));
+        let copy = format!("{text}COPY --from=stage /bin/busybox /b\nCOPY --from=stage /kept /copied\n");
+        let told = build_with_secrets(&bench, &copy, &["--no-cache"]);
+        assert!(told.contains("Dockerfile:5:1: secret `a` is in the image: `/copied` has it from"), "{told}");
+        assert!(!told.contains("`/kept`") && !told.contains("`/b`"), "{told}");
+    });
+}
+
+#[test]
+fn a_forwarded_agent_leaves_no_trace() {
+    on(WITH_RUN, |bench| {
+        let directory = bench.path("home").join(SENTINEL);
+        fs::create_dir_all(&directory).unwrap();
+        let agent = directory.join("agent");
+        let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+        bench.write(
+            "Dockerfile",
+            "FROM base\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && env && cat /proc/self/mountinfo; ls -l /run/buildkit; touch /x\n\
+             RUN --mount=type=ssh,target=/sock test -S /sock\nRUN test -z \"$SSH_AUTH_SOCK\" && ! test -e /sock && ! test -e /run/buildkit\n",
+        );
+        let (context, archive) = (bench.text("context"), bench.text("out.tar"));
+        let given = format!("--ssh=default={}", agent.display());
+        for flags in [["--ssh=default", "-otype=image"], [given.as_str(), &format!("-otype=oci,dest={archive}")]] {
+            let arguments = ["--progress=plain", flags[0], flags[1], "--explain", "--no-cache", &context];
+            let result = bench.run(&arguments, |command| {
+                command.env("SSH_AUTH_SOCK", &agent);
+            });
+            assert!(!result.text.contains(SENTINEL), "{}", result.text);
+            result.succeeded();
             assert_clean(&bench);
         }
     });
@@ -79,7 +156,7 @@ fn secrets_of_a_step_leave_no_trace() {
 
 #[test]
 fn a_failed_step_does_not_tell_its_secrets() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("Dockerfile", "FROM base\nRUN --mount=type=secret,id=b,env=B test -z \"$B\"\n");
         let context = bench.text("context");
         let result = bench.run(&["--progress=plain", "--secret=id=b,env=TOKEN", &context], |command| {
@@ -92,7 +169,7 @@ fn a_failed_step_does_not_tell_its_secrets() {
 
 #[test]
 fn proxies_with_passwords_leave_no_trace() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("Dockerfile", "FROM base\nRUN test -n \"$HTTPS_PROXY\" && echo x > /x\n");
         let context = bench.text("context");
         let proxy = format!("--build-arg=HTTPS_PROXY=http://u:{SENTINEL}@proxy.test:1");
@@ -106,7 +183,7 @@ fn proxies_with_passwords_leave_no_trace() {
 
 #[test]
 fn an_argument_that_no_stage_declares_leaves_no_trace() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("f", "x");
         let argument = format!("--build-arg=TOKEN={SENTINEL}");
         let result =
@@ -118,7 +195,7 @@ fn an_argument_that_no_stage_declares_leaves_no_trace() {
 
 #[test]
 fn a_declared_argument_is_in_the_history_alone_and_there_is_a_warning() {
-    everywhere(|bench| {
+    on(WITH_RUN, |bench| {
         bench.write("f", "x");
         let argument = format!("--build-arg=TOKEN={SENTINEL}");
         let text = "FROM base\nARG TOKEN\nCOPY f /f\nRUN test -n \"$TOKEN\"\n";
@@ -138,7 +215,7 @@ fn a_declared_argument_is_in_the_history_alone_and_there_is_a_warning() {
 
 #[test]
 fn credentials_of_registries_and_repositories_leave_no_trace() {
-    let bench = Bench::new(super::bench::any_account());
+    let bench = Bench::new(super::rungs::any_account());
     let server = super::downloads::Server::start(|_| super::downloads::Answer::status(404));
     fs::create_dir_all(bench.path("home/.docker")).unwrap();
     let auth = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{SENTINEL}"));

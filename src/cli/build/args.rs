@@ -36,8 +36,9 @@ pub struct BuildArgs {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = parse_build_arg)]
     pub build_args: Vec<(String, Option<String>)>,
 
-    /// Further context: directory, URL, `docker-image://REF` or `oci-layout://PATH` (several)
-    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = parse_build_context)]
+    /// Further context: directory, URL, `docker-image://REF` or `oci-layout://PATH`; with `::PLATFORM` for stages of
+    /// that platform alone (several)
+    #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=VALUE", value_parser = parse_build_context)]
     pub build_contexts: Vec<(String, NamedContext)>,
 
     /// Secret for `RUN --mount=type=secret`, e.g. `id=npm,src=.npmrc` or `id=token,env=TOKEN` (several)
@@ -76,9 +77,14 @@ pub struct BuildArgs {
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
     pub ulimits: Vec<(String, u64, u64)>,
 
-    /// Grants an entitlement, e.g. `security.insecure`, `network.host` (several)
+    /// Grants an entitlement: `network.host`, `security.insecure`, `device[=NAME[,alias=NAME]]` (several)
     #[arg(long, value_name = "ENTITLEMENT", value_parser = parse_entitlement)]
     pub allow: Vec<String>,
+
+    /// Directory of CDI specifications, which name the devices of this machine for `RUN --device`; the last one wins
+    /// (several) [default: /etc/cdi, /var/run/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "PATH")]
+    pub cdi_spec_dirs: Vec<PathBuf>,
 
     /// Runs every step anew
     #[arg(long)]

@@ -34,6 +34,7 @@ pub fn request(args: BuildArgs, environment: &Environment) -> Result<BuildReques
         platforms: valid_platforms(args.platforms)?,
         network: args.network,
         allow: args.allow,
+        cdi_spec_dirs: args.cdi_spec_dirs,
         add_hosts: args.add_hosts,
         shm_size_bytes: args.shm_size,
         ulimits: args.ulimits,

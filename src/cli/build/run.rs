@@ -80,7 +80,14 @@ pub fn parse_entitlement(text: &str) -> Result<String, String> {
     let known = ["network.host", "security.insecure", "device"];
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     if known.contains(&name) && (value.is_none() || name == "device") {
-        return Ok(text.to_owned());
+        return match value
+            .into_iter()
+            .flat_map(|value| value.split(',').skip(1))
+            .find(|field| !field.starts_with("alias="))
+        {
+            Some(field) => Err(format!("a device has no `{field}`; it has `alias=NAME`")),
+            None => Ok(text.to_owned()),
+        };
     }
     let meant = crate::diag::nearest(name, known).map(|near| format!(", did you mean `{near}`?"));
     Err(format!("there is no entitlement `{text}`{}", meant.unwrap_or_default()))
@@ -121,13 +128,13 @@ mod tests {
 
     #[test]
     fn entitlements_are_known() {
-        for text in ["network.host", "security.insecure", "device", "device=vendor.com/gpu"] {
+        for text in ["network.host", "security.insecure", "device", "device=vendor.com/gpu", "device=v/c=1,alias=x"] {
             assert_eq!(parse_entitlement(text), Ok(text.to_owned()));
         }
         assert_eq!(
             parse_entitlement("security.unsecure"),
             Err("there is no entitlement `security.unsecure`, did you mean `security.insecure`?".into())
         );
-        assert!(parse_entitlement("network.host=x").is_err());
+        assert!(parse_entitlement("network.host=x").is_err() && parse_entitlement("device=v/c=1,x=y").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::value::parse_pairs;
 use crate::exec::request::{ContextSource, DockerfileSource, Secret, SecretSource};
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::plan::NamedContext;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,9 @@ pub fn parse_build_context(text: &str) -> Result<(String, NamedContext), String>
     if value.is_empty() {
         return Err(format!("the context `{name}` has no value"));
     }
-    let reference: Reference = name.parse().map_err(|_| format!("`{name}` cannot name a context"))?;
+    let (image, platform) = name.split_once("::").map_or((name, None), |(name, platform)| (name, Some(platform)));
+    let reference: Reference = image.parse().map_err(|_| format!("`{name}` cannot name a context"))?;
+    let platform = platform.map(str::parse::<Platform>).transpose().map_err(|error| error.to_string())?;
     let context = if let Some(image) = value.strip_prefix("docker-image://") {
         NamedContext::Image(image.to_owned())
     } else if let Some(layout) = value.strip_prefix("oci-layout://") {
@@ -62,7 +64,8 @@ pub fn parse_build_context(text: &str) -> Result<(String, NamedContext), String>
     } else {
         NamedContext::Files(value.to_owned())
     };
-    Ok((familiar(&reference), context))
+    let platform = platform.map(|platform| format!("::{platform}"));
+    Ok((familiar(&reference) + &platform.unwrap_or_default(), context))
 }
 
 /// Returns a reference without the parts that Docker adds by itself.
@@ -189,6 +192,8 @@ mod tests {
             parse_build_context("alpine:latest=docker-image://alpine:3"),
             Ok(("alpine".into(), NamedContext::Image("alpine:3".into())))
         );
+        assert_eq!(parse_build_context("alpine:latest::linux/arm64/v8=.").unwrap().0, "alpine::linux/arm64");
+        assert!(parse_build_context("alpine::no/such/platform/x=.").is_err());
         assert_eq!(parse_build_context("src=.").unwrap().1, NamedContext::Files(".".into()));
         assert!(parse_build_context("src").is_err());
     }

@@ -28,6 +28,8 @@ pub struct Checkout {
     pub root: PathBuf,
     /// The commit.
     pub commit: String,
+    /// When it was committed, seconds since the epoch.
+    pub committed_at: i64,
 }
 
 /// Asks the repository for the commit of the source's reference, and checks it against the source's checksum.
@@ -102,7 +104,8 @@ pub fn check_out(
         let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
         git.run("update the submodules of", &update)?;
     }
-    let times = if source.commit_time { Some(commit_time(&git, commit)?) } else { None };
+    let time = commit_time(&git, commit)?;
+    let times = source.commit_time.then_some(Timestamps { last_access: time, last_modification: time });
     let keeps = keep_git_dir && source.subdir.is_none();
     if keeps {
         tidy_git_dir(&git)?;
@@ -111,7 +114,7 @@ pub fn check_out(
         std::fs::remove_dir_all(&path).map_err(|source| GitError::Prepare { path, source })?;
     }
     normalise(directory, times.as_ref(), keeps, 0)?;
-    Ok(Checkout { root: subdirectory(source, directory)?, commit: commit.to_owned() })
+    Ok(Checkout { root: subdirectory(source, directory)?, commit: commit.to_owned(), committed_at: time.tv_sec })
 }
 
 /// Fetches the commit alone: by its reference while that still stands for it, then by its id, then with everything.
@@ -144,11 +147,10 @@ fn fetch(git: &Git<'_>, resolved: &Resolved) -> Result<(), GitError> {
     Err(GitError::CommitGone { remote: git.source.remote.clone(), commit: commit.to_owned() })
 }
 
-fn commit_time(git: &Git<'_>, commit: &str) -> Result<Timestamps, GitError> {
+fn commit_time(git: &Git<'_>, commit: &str) -> Result<Timespec, GitError> {
     let text = git.run("read a commit of", &["show", "--no-patch", "--format=%ct", commit])?;
     let invalid = || GitError::Run(io::Error::new(io::ErrorKind::InvalidData, "the commit has no time"));
-    let time = Timespec { tv_sec: text.trim().parse().map_err(|_| invalid())?, tv_nsec: 0 };
-    Ok(Timestamps { last_access: time, last_modification: time })
+    Ok(Timespec { tv_sec: text.trim().parse().map_err(|_| invalid())?, tv_nsec: 0 })
 }
 
 /// Takes out of a kept `.git` what belongs to this fetch and not to the repository.

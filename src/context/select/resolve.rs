@@ -105,7 +105,7 @@ pub(super) fn entry_of(tree: &Tree<'_>, node: &Node, path: PathBuf) -> Result<(E
         .map_err(|source| SelectError::Read { path: node.path.clone(), source })?;
     let recorded = || {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        owner::recorded(&tree.root.open_at(&node.path, flags, Mode::empty())?, &node.stat)
+        owner::wanted(&node.stat, || tree.root.open_at(&node.path, flags, Mode::empty()))
     };
     let entry = tree.entry(path, &node.stat, kind, recorded);
     let entry = entry.map_err(|source| SelectError::Read { path: node.path.clone(), source })?;

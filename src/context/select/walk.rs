@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
             }
             Pending { path: path.clone(), states: entered }
         });
-        let entry = self.tree.entry(path, &stat, kind, || owner::recorded_at(fd, name, &stat))?;
+        let entry = self.tree.entry(path, &stat, kind, || owner::wanted_at(fd, name, &stat))?;
         Ok(Some((Child { entry, stamp: FileStamp::of(&stat), is_included, directory: None }, pending)))
     }
 }

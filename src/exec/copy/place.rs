@@ -17,6 +17,8 @@ pub(super) struct Writer<'a> {
     pub(super) placement: &'a Placement,
     pub(super) data: DataPath,
     pub(super) stats: CopyStats,
+    /// Directories of the source that `--parents` has recreated: a further match in one leaves it alone.
+    parents_made: HashSet<PathBuf>,
 }
 
 /// Consecutive files on their way into one directory; written together.
@@ -28,7 +30,8 @@ struct Pending<'a> {
 
 impl<'a> Writer<'a> {
     pub fn new(source: &'a Root, dest: &'a Root, placement: &'a Placement) -> Writer<'a> {
-        Writer { source, dest, placement, data: DataPath::default(), stats: CopyStats::default() }
+        let (data, stats) = (DataPath::default(), CopyStats::default());
+        Writer { source, dest, placement, data, stats, parents_made: HashSet::new() }
     }
 
     /// Writes everything and returns what was done.
@@ -135,8 +138,11 @@ impl<'a> Writer<'a> {
         if !self.placement.parents || item.name.is_empty() {
             return self.write_tree(item, destination, false);
         }
-        for parent in &item.parents {
-            self.make_parent(&destination.join(&parent.path), parent)?;
+        let sources = item.origin.ancestors().skip(1).take(item.parents.len()).collect::<Vec<_>>();
+        for (parent, source) in item.parents.iter().zip(sources.into_iter().rev()) {
+            if self.parents_made.insert(source.to_owned()) {
+                self.make_parent(&destination.join(&parent.path), parent)?;
+            }
         }
         let into = item.parents.last().map_or(destination.clone(), |parent| destination.join(&parent.path));
         if thing.kind == EntryKind::Directory {

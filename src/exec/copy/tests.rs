@@ -327,6 +327,23 @@ fn parents_are_recreated_with_the_sources_mode() {
 }
 
 #[test]
+fn a_parent_of_several_matches_keeps_the_mode_it_was_made_with() {
+    let bench = Bench::new().file("a/f", "f").file("a/g", "g").file("a/h", "h");
+    chmod(bench.source.join("a"), 0o711);
+    let mut selection = bench.select(&["a/f", "a/g"]);
+    for item in &mut selection.items {
+        item.parents = vec![entry(&bench.source.join("a"), Path::new("a"))];
+    }
+    let placement = Placement { parents: true, chmod: Some(parse_chmod("600").unwrap()), ..to("/out") };
+    bench.apply(&selection, &placement).unwrap();
+    assert!(bench.tree().contains(&"out/a dir 600".to_owned()), "{:?}", bench.tree());
+    // The next source is a copy of its own, which finds the directory there.
+    selection.items.truncate(1);
+    bench.apply(&selection, &placement).unwrap();
+    assert!(bench.tree().contains(&"out/a dir 711".to_owned()), "{:?}", bench.tree());
+}
+
+#[test]
 fn a_heredoc_is_a_file_of_mode_644() {
     let bench = Bench::new();
     let dest = Root::open(&bench.dest).unwrap();

@@ -111,6 +111,48 @@ fn source_date_epoch_must_be_a_number() {
     assert_eq!(error, "invalid `SOURCE_DATE_EPOCH`: `not-a-timestamp`");
 }
 
+#[rstest]
+#[case("context", "FROM busybox\n", Some(11))]
+#[case("Src", "FROM scratch AS src\nADD https://example.com/a.tar /\nFROM busybox\n", Some(13))]
+#[case(
+    "src",
+    "ARG V=1\nFROM scratch AS src\nARG V\nADD --checksum=$C https://example.com/a.git#v$V /\nFROM busybox\n",
+    Some(13)
+)]
+#[case("files", "FROM busybox\n", Some(12))]
+#[case("files:latest", "FROM busybox AS files\nFROM busybox\n", Some(12))]
+fn source_date_epoch_may_name_what_has_a_time(#[case] value: &str, #[case] text: &str, #[case] expected: Option<i64>) {
+    let mut bench = Bench::new().arg("SOURCE_DATE_EPOCH", value).context("files", NamedContext::Files("/d".into()));
+    bench.world.times = true;
+    let planned = bench.plan(&format!("{text}ARG SOURCE_DATE_EPOCH\nRUN true\n"));
+    assert_eq!(planned.target().epoch, expected);
+    let text = expected.map(|seconds| seconds.to_string());
+    assert_eq!(env(planned.runs()[0], "SOURCE_DATE_EPOCH"), text.as_deref());
+    assert!(planned.warnings.is_empty(), "{:?}", planned.warnings);
+}
+
+#[test]
+fn a_source_without_a_time_leaves_source_date_epoch_unset_with_a_warning() {
+    let planned = Bench::new().arg("SOURCE_DATE_EPOCH", "context").plan("FROM busybox\n");
+    assert_eq!(planned.target().epoch, None);
+    assert!(planned.warnings[0].message.contains("the context has no time of its own"), "{:?}", planned.warnings);
+}
+
+#[rstest]
+#[case("FROM busybox AS src\nADD https://example.com/a /\n", "must be `FROM scratch`")]
+#[case(
+    "FROM scratch AS src\nADD https://example.com/a /\nADD https://example.com/b /\n",
+    "one remote ADD and nothing else"
+)]
+#[case("FROM scratch AS src\nADD https://example.com/a /\nRUN true\n", "one remote ADD and nothing else")]
+#[case("FROM scratch AS src\nADD file /\n", "must have one remote source")]
+#[case("FROM scratch AS src\nADD https://example.com/a https://example.com/b /\n", "must have one remote source")]
+#[case("FROM scratch AS src\n", "has no remote ADD")]
+fn a_stage_that_source_date_epoch_names_is_one_remote_source(#[case] text: &str, #[case] expected: &str) {
+    let error = Bench::new().arg("SOURCE_DATE_EPOCH", "src").error(&format!("{text}FROM busybox\n"));
+    assert!(error.contains(expected), "{error}");
+}
+
 #[test]
 fn arguments_that_steer_the_builder() {
     let bench = Bench::new().arg("BUILDKIT_SANDBOX_HOSTNAME", "box").arg("BUILDKIT_CACHE_MOUNT_NS", "ns");

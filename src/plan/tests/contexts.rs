@@ -25,6 +25,30 @@ fn a_context_replaces_an_image(#[case] name: &str) {
     assert_eq!(bench.world.asked, ["other"]);
 }
 
+#[rstest]
+#[case("FROM busybox\n", "for amd64")]
+#[case("FROM --platform=linux/arm64/v8 busybox\n", "for arm64")]
+#[case("FROM --platform=linux/s390x busybox\n", "for all")]
+#[case("FROM --platform=linux/arm64 x AS busybox\nRUN never\nFROM busybox\n", "for arm64")]
+#[case("FROM scratch\nCOPY --from=busybox / /\n", "for amd64")]
+fn a_context_may_be_for_one_platform(#[case] text: &str, #[case] expected: &str) {
+    let mut bench = Bench::new();
+    for (name, image) in
+        [("busybox", "for all"), ("busybox::linux/arm64", "for arm64"), ("busybox::linux/amd64", "for amd64")]
+    {
+        bench = bench.context(name, self::image(image)).image(image, other());
+    }
+    bench.try_plan(text).unwrap();
+    assert_eq!(bench.world.asked, [expected]);
+}
+
+#[test]
+fn the_last_context_of_a_name_counts() {
+    let mut bench = Bench::new().image("two", other()).context("a", image("one")).context("a", image("two"));
+    bench.try_plan("FROM a\n").unwrap();
+    assert_eq!(bench.world.asked, ["two"]);
+}
+
 #[test]
 fn a_context_replaces_a_stage_whose_instructions_are_not_run() {
     let mut bench = Bench::new().image("other", other()).context("a", image("other"));

@@ -73,9 +73,35 @@ fn add_tells_paths_downloads_and_repositories_apart() {
 #[case("ADD --chmod=10000 a b", "invalid mode in `--chmod`")]
 #[case("ADD --checksum=sha256:1 a b", "`--checksum` requires an http(s) or Git source")]
 #[case("ADD --checksum=md5:1 http://h/a b", "unsupported checksum or digest algorithm")]
+#[case("COPY --chown=user a b", "invalid user: `user` cannot be looked up, the image has no files yet")]
+#[case("COPY --link --chown=0:staff a b", "invalid user: `0:staff` cannot be looked up, the image has no files yet")]
+#[case("ADD --chown=:staff a b", "invalid user: `:staff` cannot be looked up, the image has no files yet")]
 #[case("COPY http://h/a b", "the source of COPY can't be a URL")]
 #[case("COPY https://h/a.git b", "the source of COPY can't be a Git repository")]
 fn mistakes(#[case] text: &str, #[case] expected: &str) {
     let error = Bench::new().error(&format!("FROM scratch\n{text}\n"));
     assert!(error.starts_with("Dockerfile:2:") && error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_link_does_not_know_the_names_of_the_image() {
+    let error = Bench::new().error("FROM busybox\nCOPY --link --chown=user a b\n");
+    assert!(error.starts_with("Dockerfile:2:21: invalid user with `--link`: `user` cannot be looked up"), "{error}");
+}
+
+#[rstest]
+#[case("FROM busybox\nCOPY --chown=user a b\n")]
+#[case("FROM busybox\nCOPY --link --chmod=600 --chown=user a b\n")]
+#[case("FROM busybox\nCOPY --link --chown=root:5 a b\n")]
+#[case("FROM scratch\nCOPY --chown=root:5 a b\n")]
+#[case("FROM scratch\nCOPY a b\nCOPY --chown=user a b\n")]
+fn names_are_looked_up_where_there_are_files(#[case] text: &str) {
+    assert!(plan_of(text).copies().last().unwrap().chown.is_some());
+}
+
+#[test]
+fn a_workdir_of_an_empty_image_needs_a_number_for_its_user() {
+    let error = Bench::new().error("FROM scratch\nUSER user\nWORKDIR /w\n");
+    assert!(error.starts_with("Dockerfile:3:") && error.contains("`user` cannot be looked up"), "{error}");
+    plan_of("FROM scratch\nUSER 7\nWORKDIR /w\n");
 }

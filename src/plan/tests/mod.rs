@@ -13,7 +13,7 @@ mod stages;
 mod warnings;
 
 use super::graph::{CopyOp, HistoryItem, ImageFacts, Network, Op, RunOp, Target};
-use super::{Facts, ImageSource, NamedContext, Options, Planned, plan};
+use super::{Facts, FoundDevice, ImageSource, NamedContext, Options, Planned, TimeSource, plan};
 use crate::diag::{Diagnostic, Exit};
 use crate::dockerfile;
 use crate::image::{ContainerConfig, Descriptor, Digest, History, ImageConfig, Platform, RootFs, media_type};
@@ -32,9 +32,30 @@ struct Bench {
 struct World {
     images: BTreeMap<String, ImageConfig>,
     asked: Vec<String>,
+    /// Whether sources have times: 11 the main context, 12 the first named one, 13 remote ones.
+    times: bool,
+    /// Devices of the machine, those of the kind `v.c/free` for all; `None` where nothing is known of them.
+    devices: Option<Vec<&'static str>>,
 }
 
 impl Facts for World {
+    fn time(&mut self, source: TimeSource<'_>) -> Result<Option<i64>, Diagnostic> {
+        let time = match source {
+            TimeSource::Main => 11,
+            TimeSource::Named(context) => 12 + i64::try_from(context).unwrap(),
+            TimeSource::Remote(_) => 13,
+        };
+        Ok(self.times.then_some(time))
+    }
+
+    fn devices(&mut self, name: &str) -> Result<Option<Vec<FoundDevice>>, Diagnostic> {
+        let is_wanted =
+            |known: &&&str| **known == name || name.strip_suffix('*').is_some_and(|kind| known.starts_with(kind));
+        let found =
+            |name: &&str| FoundDevice { name: (*name).to_owned(), is_auto_allowed: name.starts_with("v.c/free") };
+        Ok(self.devices.as_ref().map(|devices| devices.iter().filter(is_wanted).map(found).collect()))
+    }
+
     fn image(&mut self, source: ImageSource<'_>, platform: &Platform) -> Result<Arc<ImageFacts>, Diagnostic> {
         let name = match source {
             ImageSource::Reference(name) => name.to_owned(),

@@ -60,7 +60,6 @@ fn options_of_the_command_line_arrive() {
 #[rstest]
 #[case("--network=host", "network.host")]
 #[case("--security=insecure", "security.insecure")]
-#[case("--device=vendor.com/class=name", "device")]
 fn entitlements_are_asked_for_before_anything_is_built(#[case] flag: &str, #[case] name: &str) {
     let text = format!("FROM busybox\nRUN {flag} true\n");
     let mut bench = Bench::new();
@@ -69,7 +68,46 @@ fn entitlements_are_asked_for_before_anything_is_built(#[case] flag: &str, #[cas
     bench.options.allow = vec![name.to_owned()];
     let planned = bench.plan(&text);
     let run = planned.runs()[0];
-    assert!(run.network == Network::Host || run.insecure || run.devices == ["vendor.com/class=name"]);
+    assert!(run.network == Network::Host || run.insecure);
+}
+
+#[rstest]
+#[case(&["device"], "--device=v.c/gpu=0", &["v.c/gpu=0"])]
+#[case(&["device=v.c/gpu=0"], "--device=name=v.c/gpu=0,required", &["v.c/gpu=0"])]
+#[case(&["device=v.c/gpu=*"], "--device=v.c/gpu=1 --device=v.c/gpu=0 --device=v.c/gpu=1", &["v.c/gpu=1", "v.c/gpu=0"])]
+#[case(&["device=v.c/gpu=1,alias=mine"], "--device=mine,required=1", &["v.c/gpu=1"])]
+#[case(&[], "--device=v.c/free=0", &["v.c/free=0"])]
+#[case(&[], "--device=v.c/none=0,required=false", &[])]
+fn devices_that_are_granted_are_found(#[case] allow: &[&str], #[case] flags: &str, #[case] expected: &[&str]) {
+    let mut bench = Bench::new();
+    bench.world.devices = Some(vec!["v.c/free=0", "v.c/gpu=0", "v.c/gpu=1"]);
+    bench.options.allow = allow.iter().map(|text| (*text).to_owned()).collect();
+    let planned = bench.plan(&format!("FROM busybox\nRUN {flags} true\n"));
+    assert_eq!(planned.runs()[0].devices, expected);
+    assert_eq!(planned.warnings.len(), usize::from(expected.is_empty()), "{:?}", planned.warnings);
+}
+
+#[rstest]
+#[case(&[], "--device=v.c/gpu=0", "device `v.c/gpu=0` is requested by the build but not allowed")]
+#[case(&["device=v.c/gpu=0"], "--device=v.c/gpu=*", "device `v.c/gpu=1` is requested by the build but not allowed")]
+#[case(&["device=v.c/tpu"], "--device=v.c/gpu=0", "`--allow device=v.c/tpu` names no device of this machine")]
+#[case(&["device"], "--device=v.c/none=0,required", "required device `v.c/none=0` is not registered on this machine")]
+#[case(&[], "--device=required,name=v.c/none", "required device `v.c/none` is not registered on this machine")]
+fn devices_that_are_not_granted_or_not_there_are_refused(
+    #[case] allow: &[&str],
+    #[case] flags: &str,
+    #[case] expected: &str,
+) {
+    let mut bench = Bench::new();
+    bench.world.devices = Some(vec!["v.c/free=0", "v.c/gpu=0", "v.c/gpu=1"]);
+    bench.options.allow = allow.iter().map(|text| (*text).to_owned()).collect();
+    let error = bench.try_plan(&format!("FROM busybox\nRUN {flags} true\n")).map(|_| ()).unwrap_err();
+    assert_eq!(error.message, expected);
+}
+
+#[test]
+fn where_no_devices_are_known_they_stay_as_written() {
+    assert_eq!(plan_of("FROM busybox\nRUN --device=v.c/gpu=0,required true\n").runs()[0].devices, ["v.c/gpu=0"]);
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn a_stage_inherits_everything_of_a_stage() {
 #[case("FROM busybox AS bug_stage\nFROM BUG_stage\n", "repository name must be lowercase")]
 #[case("FROM nosuch\n", "no such image: `nosuch`")]
 #[case("FROM scratch\nCOPY --from=nosuch a b\n", "no such image: `nosuch`")]
+#[case("FROM scratch AS a\nFROM busybox\nRUN --mount=from=0,target=/x x\n", "no such image: `0`")]
 fn mistakes(#[case] text: &str, #[case] expected: &str) {
     let error = Bench::new().error(text);
     assert!(error.starts_with("Dockerfile:") && error.contains(expected), "{error}");

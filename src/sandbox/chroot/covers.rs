@@ -82,7 +82,9 @@ impl<'a> Covers<'a> {
             MountSpec::File { target, content, mode, uid, gid } => {
                 self.cover(target, Kind::File, None, &|to, name| make_file(to, name, content, *mode, (*uid, *gid)))
             }
-            MountSpec::Overlay { .. } => Err(io::Error::other("there are no mounts to attach here")),
+            MountSpec::Overlay { .. } | MountSpec::Device { .. } => {
+                Err(io::Error::other("there are no mounts to attach here"))
+            }
         }
     }
 

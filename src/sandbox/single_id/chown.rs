@@ -50,7 +50,7 @@ fn check(credentials: &Credentials, current: Owner, (uid, gid): (u32, u32)) -> R
     let is_own = credentials.user.files == current.uid;
     let keeps_user = uid == UNCHANGED || (is_own && uid == current.uid);
     let may_have_group = gid == UNCHANGED || (is_own && (gid == current.gid || credentials.has_group(gid)));
-    if credentials.is_privileged() || (keeps_user && may_have_group) { Ok(()) } else { Err(Errno::PERM) }
+    if credentials.may_chown() || (keeps_user && may_have_group) { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// Lets the kernel do what belongs to a change of owner (set-user-id bits and capabilities go, the time of change is

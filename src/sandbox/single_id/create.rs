@@ -2,11 +2,13 @@
 //!
 //! Root's own new files need nothing: a file without a record is root's.
 
+use super::SingleId;
+use super::capabilities::CAP_MKNOD;
 use super::credentials::Credentials;
-use super::{SingleId, processes};
-use crate::sandbox::supervise::{Answer, Call};
-use crate::sys::owner::{self, Device, Owner};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, major, minor};
+use crate::sandbox::devices;
+use crate::sandbox::supervise::{Answer, Call, Status};
+use crate::sys::owner::{self, Owner};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -37,40 +39,29 @@ impl SingleId {
             _ => (call.number(1), 2, 0, 0),
         };
         let credentials = self.processes.get(call.pid());
-        let file_type = FileType::from_raw_mode(mode);
-        let is_node = call.name.starts_with("mknod");
-        let is_device = is_node && matches!(file_type, FileType::CharacterDevice | FileType::BlockDevice);
-        if is_device && !credentials.is_privileged() {
+        let device = devices::Request::of(call);
+        if device.is_some() && !credentials.capabilities.has(CAP_MKNOD) {
             return Err(Errno::PERM.into());
         }
         // What cannot be found or is there already the kernel answers best.
         let Ok(place) = place(call, directory, call.path(path)?, &credentials) else { return Ok(Answer::Continue) };
         let is_there = rustix::fs::statat(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        if is_there || (place.owner == Owner::default() && !is_device) {
+        if is_there || (place.owner == Owner::default() && device.is_none()) {
             return Ok(Answer::Continue);
         }
-        let mode = Mode::from_raw_mode(mode & 0o7777 & !processes::umask(call.pid()));
-        let made = match call.name {
-            "open" | "openat" | "creat" => return place.open(OFlags::from_bits_retain(flags), mode),
-            "mkdir" | "mkdirat" => rustix::fs::mkdirat(&place.directory, &place.name, mode),
-            "symlink" | "symlinkat" => rustix::fs::symlinkat(call.path(0)?, &place.directory, &place.name),
-            _ if is_device => {
-                // The number as user space has it in 32 bits.
-                let number = u64::from(call.number(if call.name == "mknod" { 2 } else { 3 }));
-                let is_block = file_type == FileType::BlockDevice;
-                let device = Device { is_block, major: major(number), minor: minor(number) };
-                if (device.major, device.minor) == (0, 0) {
-                    // Overlayfs would take it for a whiteout.
-                    return Err(Errno::PERM.into());
-                }
-                owner::make_device(&place.directory, &place.name, device, mode)
-            }
-            _ => {
+        let status = Status::of(call.pid());
+        let file_type = FileType::from_raw_mode(mode);
+        let mode = Mode::from_raw_mode(mode & 0o7777 & !status.umask());
+        match (call.name, device) {
+            ("open" | "openat" | "creat", _) => return place.open(OFlags::from_bits_retain(flags), mode),
+            ("mkdir" | "mkdirat", _) => rustix::fs::mkdirat(&place.directory, &place.name, mode)?,
+            ("symlink" | "symlinkat", _) => rustix::fs::symlinkat(call.path(0)?, &place.directory, &place.name)?,
+            (_, Some(device)) => device.make(&place.directory, &place.name, &status)?,
+            (_, None) => {
                 let file_type = if file_type == FileType::Unknown { FileType::RegularFile } else { file_type };
-                rustix::fs::mknodat(&place.directory, &place.name, file_type, mode, 0)
+                rustix::fs::mknodat(&place.directory, &place.name, file_type, mode, 0)?;
             }
-        };
-        made?;
+        }
         owner::set_at(&place.directory, &place.name, place.owner.uid, place.owner.gid)?;
         Ok(Answer::Return(0))
     }

@@ -1,5 +1,7 @@
-//! Users and groups that processes of a step believe to have: the rules of credentials(7), played.
+//! Users, groups and capabilities that processes of a step believe to have: the rules of credentials(7) and
+//! capabilities(7), played.
 
+use super::capabilities::{CAP_CHOWN, CAP_SETGID, CAP_SETUID, Capabilities};
 use crate::sandbox::user::User;
 use rustix::io::Errno;
 
@@ -90,6 +92,8 @@ pub struct Credentials {
     pub group: Ids,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// What it may do whoever it is.
+    pub capabilities: Capabilities,
 }
 
 impl Credentials {
@@ -97,12 +101,18 @@ impl Credentials {
     pub fn of(user: &User) -> Credentials {
         let mut groups = user.groups.clone();
         groups.sort_unstable();
-        Credentials { user: Ids::all(user.uid), group: Ids::all(user.gid), groups }
+        let user_ids = Ids::all(user.uid);
+        Credentials {
+            user: user_ids,
+            group: Ids::all(user.gid),
+            groups,
+            capabilities: Capabilities::executed(user_ids),
+        }
     }
 
-    /// Whether it has the rights of root, CAP_SETUID, CAP_SETGID and CAP_CHOWN among them.
-    pub fn is_privileged(&self) -> bool {
-        self.user.effective == 0
+    /// Whether it may give files away.
+    pub fn may_chown(&self) -> bool {
+        self.capabilities.has(CAP_CHOWN)
     }
 
     /// Whether it belongs to a group.
@@ -112,22 +122,26 @@ impl Credentials {
 
     /// Changes ids as the call `name` does with these arguments; returns what the call returns.
     pub fn change(&mut self, name: &str, arguments: [u32; 3]) -> Result<u32, Errno> {
-        let is_privileged = self.is_privileged();
-        let ids = if name.contains("uid") { &mut self.user } else { &mut self.group };
+        let is_user = name.contains("uid");
+        let is_privileged = self.capabilities.has(if is_user { CAP_SETUID } else { CAP_SETGID });
+        let before = self.user;
+        let ids = if is_user { &mut self.user } else { &mut self.group };
         let [first, second, _] = arguments;
-        match name {
+        let result = match name {
             "setuid" | "setgid" if first == UNCHANGED => Err(Errno::INVAL),
             "setuid" | "setgid" => ids.become_one(first, is_privileged).map(|()| 0),
             "setreuid" | "setregid" => ids.become_two(first, second, is_privileged).map(|()| 0),
             "setresuid" | "setresgid" => ids.become_three(arguments, is_privileged).map(|()| 0),
             "setfsuid" | "setfsgid" => Ok(ids.become_for_files(first, is_privileged)),
             _ => Err(Errno::NOSYS),
-        }
+        };
+        self.capabilities.follow(before, self.user);
+        result
     }
 
     /// Changes the supplementary groups.
     pub fn set_groups(&mut self, mut groups: Vec<u32>) -> Result<(), Errno> {
-        if !self.is_privileged() {
+        if !self.capabilities.has(CAP_SETGID) {
             return Err(Errno::PERM);
         }
         // The kernel tells them in this order, whatever the order in which they were given.
@@ -136,13 +150,14 @@ impl Credentials {
         Ok(())
     }
 
-    /// Takes the rights that a set-user-id or set-group-id program gives.
+    /// Takes the rights that a program gives: those of its owner if it is set-user-id or set-group-id.
     pub fn execute(&mut self, user: Option<u32>, group: Option<u32>) {
         for (ids, id) in [(&mut self.user, user), (&mut self.group, group)] {
             ids.effective = id.unwrap_or(ids.effective);
             ids.saved = ids.effective;
             ids.files = ids.effective;
         }
+        self.capabilities = Capabilities::executed(self.user);
     }
 }
 
@@ -151,8 +166,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn of(uid: u32, gid: u32, groups: Vec<u32>) -> Credentials {
+        Credentials::of(&User { uid, gid, groups, home: "/".into() })
+    }
+
     fn root() -> Credentials {
-        Credentials { user: Ids::all(0), group: Ids::all(0), groups: vec![0] }
+        of(0, 0, vec![0])
     }
 
     const NO: u32 = UNCHANGED;
@@ -185,6 +204,24 @@ mod tests {
     }
 
     #[test]
+    fn capabilities_that_are_kept_let_a_user_become_others_until_it_executes_a_program() {
+        // As setpriv(1) does it: the user first, then the group.
+        let mut process = root();
+        process.capabilities.keeps = true;
+        process.change("setresuid", [1000, 1000, NO]).unwrap();
+        assert_eq!(process.change("setresgid", [7, 7, 7]), Err(Errno::PERM), "kept, but not in effect");
+        process.capabilities.set(!0, !0);
+        process.change("setresgid", [7, 7, 7]).unwrap();
+        process.set_groups(vec![8]).unwrap();
+        process.change("setresuid", [1000, 1000, 1000]).unwrap();
+        process.capabilities.set(!0, !0);
+        assert!(process.may_chown());
+        process.execute(None, None);
+        assert!(!process.may_chown());
+        assert_eq!(process.change("setuid", [0; 3]), Err(Errno::PERM));
+    }
+
+    #[test]
     fn ids_for_files_change_alone_and_return_the_old_one() {
         let mut process = root();
         assert_eq!(process.change("setfsuid", [9, 0, 0]), Ok(0));
@@ -194,10 +231,10 @@ mod tests {
 
     #[test]
     fn a_set_user_id_program_gives_rights_and_keeps_the_real_user() {
-        let mut process = Credentials { user: Ids::all(1000), group: Ids::all(1000), groups: vec![] };
+        let mut process = of(1000, 1000, vec![]);
         process.execute(Some(0), None);
         assert_eq!(process.user, Ids { real: 1000, effective: 0, saved: 0, files: 0 });
-        assert!(process.is_privileged());
+        assert!(process.may_chown());
         process.change("setresuid", [0, 0, 0]).unwrap();
         assert_eq!(process.user, Ids::all(0));
     }

@@ -63,19 +63,45 @@ impl SingleId {
     /// Gives a process the rights of a set-user-id program before it is executed.
     pub(super) fn execute(&mut self, call: &Call<'_>) -> io::Result<Answer> {
         let credentials = self.processes.get(call.pid());
-        if credentials.is_privileged() && credentials.group.effective == 0 {
-            return Ok(Answer::Continue);
-        }
         let (directory, path, flags) = match call.name {
             "execve" => (libc::AT_FDCWD.cast_unsigned(), call.path(0)?, 0),
             _ => (call.number(0), call.path(1)?, call.number(4)),
         };
         let Ok(Some(program)) = target(call, directory, &path, flags) else { return Ok(Answer::Continue) };
-        if program.file_type() == FileType::RegularFile && program.stat.st_mode & (SET_USER | SET_GROUP) != 0 {
-            let owner = owner::recorded(&program.file, &program.stat)?.unwrap_or_default();
-            let bit = |bit: u32, id: u32| (program.stat.st_mode & bit != 0).then_some(id);
-            let mut changed = (*credentials).clone();
-            changed.execute(bit(SET_USER, owner.uid), bit(SET_GROUP, owner.gid));
+        if program.file_type() != FileType::RegularFile {
+            return Ok(Answer::Continue);
+        }
+        let mut changed = (*credentials).clone();
+        let mode = program.stat.st_mode;
+        let is_set = mode & (SET_USER | SET_GROUP) != 0;
+        let owner = if is_set { owner::recorded(&program.file, &program.stat)? } else { None }.unwrap_or_default();
+        changed.execute((mode & SET_USER != 0).then_some(owner.uid), (mode & SET_GROUP != 0).then_some(owner.gid));
+        if changed != *credentials {
+            self.processes.set(call.pid(), changed);
+        }
+        Ok(Answer::Continue)
+    }
+
+    /// Notes that a process keeps its capabilities, or gives some up; the kernel does the same with its own.
+    pub(super) fn keep_capabilities(&mut self, call: &Call<'_>) -> io::Result<Answer> {
+        const SET_KEEPCAPS: u32 = libc::PR_SET_KEEPCAPS.unsigned_abs();
+        const SET_SECUREBITS: u32 = libc::PR_SET_SECUREBITS.unsigned_abs();
+        /// SECBIT_KEEP_CAPS and SECBIT_NO_SETUID_FIXUP.
+        const KEEPING: u32 = 1 << 4 | 1 << 2;
+        let credentials = self.processes.get(call.pid());
+        let mut changed = (*credentials).clone();
+        match (call.name, call.number(0)) {
+            ("prctl", SET_KEEPCAPS) => changed.capabilities.keeps = call.number(1) == 1,
+            ("prctl", SET_SECUREBITS) => changed.capabilities.keeps = call.number(1) & KEEPING != 0,
+            ("capset", _) => {
+                // Effective, permitted and inheritable, of the first 32.
+                let sets = call.read(1, 8)?;
+                let set = |at: usize| u32::from_ne_bytes([sets[at], sets[at + 1], sets[at + 2], sets[at + 3]]);
+                changed.capabilities.set(set(0), set(4));
+            }
+            _ => {}
+        }
+        if changed != *credentials {
             self.processes.set(call.pid(), changed);
         }
         Ok(Answer::Continue)

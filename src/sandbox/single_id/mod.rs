@@ -5,6 +5,8 @@
 //! later questions (stat, getuid) get answers that agree.  Rights are not played: whoever a process believes to be, it
 //! reads and writes as root, so that a step may succeed here that would be refused elsewhere, and not the reverse.
 
+mod attributes;
+mod capabilities;
 mod chown;
 mod create;
 mod credentials;
@@ -37,7 +39,9 @@ impl SingleId {
     }
 }
 
-/// Calls that cannot succeed in a namespace of one id and that programs do not go on without.
+/// Calls that cannot succeed in a namespace of one id and that programs do not go on without: owners, users, groups.
+///
+/// Names with 32 are those of i386.
 pub(super) const MUST_SUCCEED: &[&str] = &[
     "chown",
     "fchown",
@@ -45,50 +49,29 @@ pub(super) const MUST_SUCCEED: &[&str] = &[
     "fchownat",
     "chown32",
     "fchown32",
-    "lchown32", // owners
+    "lchown32",
     "setuid",
     "setreuid",
     "setresuid",
     "setuid32",
     "setreuid32",
-    "setresuid32", // users
+    "setresuid32",
     "setgid",
     "setregid",
     "setresgid",
     "setgid32",
     "setregid32",
-    "setresgid32", // groups
+    "setresgid32",
     "setgroups",
     "setgroups32",
 ];
 
-/// Calls that are always seen; names with 32 are those of i386.
+/// Calls that are always seen besides those that must succeed.
 const ALWAYS: &[&str] = &[
-    "chown",
-    "fchown",
-    "lchown",
-    "fchownat",
-    "chown32",
-    "fchown32",
-    "lchown32", // owners
-    "setuid",
-    "setreuid",
-    "setresuid",
     "setfsuid",
-    "setuid32",
-    "setreuid32",
-    "setresuid32",
     "setfsuid32",
-    "setgid",
-    "setregid",
-    "setresgid",
     "setfsgid",
-    "setgid32",
-    "setregid32",
-    "setresgid32",
     "setfsgid32",
-    "setgroups",
-    "setgroups32",
     "getgroups",
     "getgroups32",
     "getuid",
@@ -103,6 +86,10 @@ const ALWAYS: &[&str] = &[
     "getresgid",
     "getresuid32",
     "getresgid32",
+    "capset",
+    "listxattr",
+    "llistxattr",
+    "flistxattr",
     "execve",
     "execveat",
     "mknod",
@@ -122,11 +109,15 @@ impl Emulation for SingleId {
         const CREATE: u32 = libc::O_CREAT.unsigned_abs();
         /// STATX_UID and STATX_GID: who does not ask for owners need not be told.
         const OWNERS: u32 = 0x18;
-        let mut watches: Vec<Watch> = ALWAYS.iter().map(|call| Watch { call, when: When::Always }).collect();
+        /// PR_SET_KEEPCAPS and PR_SET_SECUREBITS have it, and few others.
+        const KEEPING: u32 = libc::PR_SET_KEEPCAPS.unsigned_abs();
+        let always = MUST_SUCCEED.iter().chain(ALWAYS);
+        let mut watches: Vec<Watch> = always.map(|call| Watch { call, when: When::Always }).collect();
         watches.extend([
             Watch { call: "open", when: When::AnyBit { argument: 1, bits: CREATE } },
             Watch { call: "openat", when: When::AnyBit { argument: 2, bits: CREATE } },
             Watch { call: "statx", when: When::AnyBit { argument: 3, bits: OWNERS } },
+            Watch { call: "prctl", when: When::AnyBit { argument: 0, bits: KEEPING } },
             Watch { call: "fstat", when: When::NotStandardStream { argument: 0 } },
         ]);
         watches
@@ -139,7 +130,9 @@ impl Emulation for SingleId {
             "open" | "openat" | "creat" | "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" => {
                 self.create(call)
             }
+            "listxattr" | "llistxattr" | "flistxattr" => attributes::list(call),
             "execve" | "execveat" => self.execute(call),
+            "prctl" | "capset" => self.keep_capabilities(call),
             name => return self.ids(name, call),
         };
         answered.unwrap_or_else(|error| Answer::Fail(error.raw_os_error().unwrap_or(libc::EIO)))

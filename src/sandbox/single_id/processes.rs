@@ -4,6 +4,7 @@
 //! a process that is seen for the first time is what its parent is.
 
 use super::credentials::Credentials;
+use crate::sandbox::supervise::Status;
 use crate::sys::process::pidfd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
@@ -63,15 +64,15 @@ impl Processes {
         if let Some(credentials) = self.remembered(thread) {
             return credentials;
         }
-        let status = Status::read(thread);
-        let process = status.process.unwrap_or(thread);
+        let status = Status::of(thread);
+        let process = status.process().unwrap_or(thread);
         if process != thread {
             self.threads.insert(thread, process);
             if let Some(credentials) = self.remembered(process) {
                 return credentials;
             }
         }
-        let credentials = match status.parent {
+        let credentials = match status.parent() {
             Some(parent) if parent > 1 && parent != std::process::id() && ancestry > 0 => {
                 self.find(parent, ancestry - 1)
             }
@@ -96,7 +97,7 @@ impl Processes {
         if self.known.contains_key(&thread) {
             return thread;
         }
-        self.threads.get(&thread).copied().or_else(|| Status::read(thread).process).unwrap_or(thread)
+        self.threads.get(&thread).copied().or_else(|| Status::of(thread).process()).unwrap_or(thread)
     }
 
     fn remember(&mut self, process: u32, credentials: Arc<Credentials>) {
@@ -113,28 +114,4 @@ impl Processes {
 
 fn has_ended(process: &OwnedFd) -> bool {
     poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&Timespec::default())) != Ok(0)
-}
-
-/// What `/proc` says of a thread.
-struct Status {
-    process: Option<u32>,
-    parent: Option<u32>,
-}
-
-impl Status {
-    fn read(thread: u32) -> Status {
-        // One that has ended has no file, and nobody waits for its answer.
-        let text = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        Status { process: field("Tgid:"), parent: field("PPid:") }
-    }
-}
-
-/// Returns the mask of a process for the modes of new files.
-pub fn umask(thread: u32) -> u32 {
-    /// What shells start with.
-    const DEFAULT: u32 = 0o022;
-    let text = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(DEFAULT)
 }

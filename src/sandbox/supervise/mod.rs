@@ -8,10 +8,12 @@
 
 mod caller;
 pub(in crate::sandbox) mod proc;
+mod status;
 
 pub use crate::sandbox::seccomp::{Watch, When};
 pub use crate::sys::notify::Answer;
 pub use caller::Call;
+pub use status::Status;
 
 use crate::sandbox::seccomp::{call_name, watch_program};
 use crate::sys::Root;

@@ -110,6 +110,7 @@ pub(super) fn set_metadata(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Res
         if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
             owner::set(to, stat.st_uid, stat.st_gid)?;
         }
+        owner::copy_device(from, to, stat)?;
     }
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -122,7 +123,7 @@ pub(super) fn set_metadata(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Res
 
 fn own_at(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> io::Result<()> {
     if owner::is_aside() {
-        let Some(wanted) = owner::recorded_at(from, name, stat)? else { return Ok(()) };
+        let Some(wanted) = owner::wanted_at(from, name, stat)? else { return Ok(()) };
         return owner::set_at(to, name, wanted.uid, wanted.gid);
     }
     let now = rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW)?;

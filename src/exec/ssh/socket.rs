@@ -1,18 +1,18 @@
-//! `--mount=type=ssh`: a socket in the step that leads to the user's ssh agent.
+//! `--mount=type=ssh`: a socket in the step at which an ssh agent answers.
 //!
-//! The agent's own socket is not mounted: its owner and mode are the user's, and a step needs those the mount asks for.
-//! Instead a socket is made that hands every connection on.
+//! The socket of the user's agent is not mounted: its owner and mode are the user's, a step needs those the mount asks
+//! for, and must not have all of the agent's services.
 
+use super::Agent;
 use crate::sys::owner;
 use std::io;
-use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A socket that forwards to an agent until it is dropped.
+/// A socket at which an agent answers until it is dropped.
 #[derive(Debug)]
 pub struct AgentSocket {
     path: PathBuf,
@@ -20,10 +20,13 @@ pub struct AgentSocket {
 }
 
 impl AgentSocket {
-    /// Makes the socket at `path` and starts forwarding to the agent at `agent`.
-    pub fn open(path: PathBuf, agent: PathBuf, mode: u32, uid: u32, gid: u32) -> io::Result<AgentSocket> {
+    /// Makes the socket at `path` and starts to serve it.
+    pub fn open(path: PathBuf, agent: Agent, mode: u32, uid: u32, gid: u32) -> io::Result<AgentSocket> {
         // Tried before the step runs: an agent that is gone is told by name and not by what ssh says of it.
-        drop(UnixStream::connect(&agent)?);
+        if let Agent::Socket(path) = &agent {
+            drop(UnixStream::connect(path)?);
+        }
+        let agent = Arc::new(agent);
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
         owner::set_at(rustix::fs::CWD, path.as_os_str(), uid, gid)?;
@@ -42,32 +45,16 @@ impl Drop for AgentSocket {
     }
 }
 
-fn accept(listener: &UnixListener, agent: &Path, closed: &AtomicBool) {
+fn accept(listener: &UnixListener, agent: &Arc<Agent>, closed: &AtomicBool) {
     for client in listener.incoming() {
         if closed.load(Ordering::Relaxed) {
             return;
         }
         let Ok(client) = client else { return };
-        let agent = agent.to_owned();
-        std::thread::spawn(move || {
-            // A client whose agent does not answer sees its connection closed, as without forwarding.
-            let Ok(server) = UnixStream::connect(agent) else { return };
-            let _ = forward(client, server);
-        });
+        let agent = agent.clone();
+        // A client whose agent does not answer sees its connection closed, as it would without us.
+        std::thread::spawn(move || agent.serve(client));
     }
-}
-
-fn forward(client: UnixStream, server: UnixStream) -> io::Result<()> {
-    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
-    let requests = std::thread::spawn(move || {
-        let _ = io::copy(&mut from_client, &mut to_server);
-        let _ = to_server.shutdown(Shutdown::Write);
-    });
-    let (mut from_server, mut to_client) = (server, client);
-    let _ = io::copy(&mut from_server, &mut to_client);
-    let _ = to_client.shutdown(Shutdown::Both);
-    let _ = requests.join();
-    Ok(())
 }
 
 #[cfg(test)]
@@ -84,19 +71,28 @@ mod tests {
             // The first connection is the try before the step.
             for stream in agent.incoming().take(2) {
                 let mut stream = stream.unwrap();
-                let mut request = [0; 4];
+                let mut request = [0; 5];
                 if stream.read_exact(&mut request).is_ok() {
-                    stream.write_all(b"pong").unwrap();
+                    assert_eq!(request, [0, 0, 0, 1, 11]);
+                    stream.write_all(&[0, 0, 0, 2, 12, 99]).unwrap();
                 }
             }
         });
         let socket =
-            AgentSocket::open(directory.path().join("s"), directory.path().join("agent"), 0o600, 0, 0).unwrap();
+            AgentSocket::open(directory.path().join("s"), Agent::Socket(directory.path().join("agent")), 0o600, 0, 0)
+                .unwrap();
         let mut client = UnixStream::connect(&socket.path).unwrap();
-        client.write_all(b"ping").unwrap();
-        let mut answer = [0; 4];
+        // A request to remove all keys does not reach the agent.
+        let mut answer = [0; 5];
+        client.write_all(&[0, 0, 0, 1, 19]).unwrap();
         client.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"pong");
+        assert_eq!(answer, [0, 0, 0, 1, 5]);
+        let mut answer = [0; 6];
+        client.write_all(&[0, 0, 0, 1, 11]).unwrap();
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0, 0, 0, 2, 12, 99]);
+        client.write_all(&[255, 255, 255, 255, 11]).unwrap();
+        assert!(!client.read(&mut answer).is_ok_and(|count| count > 0), "the connection is closed");
         assert_eq!(std::fs::metadata(&socket.path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
