@@ -99,7 +99,9 @@ impl Flags {
 
 /// Returns where the name stands in a flag that is written without quotes; else where the flag stands.
 fn flag_span(word: &FlagWord, flag: &str) -> Span {
-    Span::new(word.span.start, word.span.end.min(word.span.start + flag.len()))
+    // Quotes and escapes that were removed leave the span longer than the text: its middle may be inside of a character.
+    let is_plain = word.span.end - word.span.start == word.text.len();
+    if is_plain { Span::new(word.span.start, word.span.start + flag.len()) } else { word.span }
 }
 
 /// Returns where the value stands: behind the `=` when nothing was quoted, else the whole flag.

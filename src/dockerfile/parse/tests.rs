@@ -346,3 +346,10 @@ fn one_large_heredoc_cannot_be_asked_for_any_number_of_times() {
     let error = parse("Dockerfile", text.as_bytes()).unwrap_err();
     assert_eq!(error.message, "the heredocs of one instruction are larger than 16777216 bytes");
 }
+
+#[test]
+fn an_unknown_flag_with_quotes_is_pointed_at_as_a_whole() {
+    let text = "FROM a\nCOPY --c''\u{fffd}\u{fffd}=x a b\n";
+    let span = parse("Dockerfile", text.as_bytes()).unwrap_err().place.unwrap().span;
+    assert_eq!(&text[span.start..span.end], "--c''\u{fffd}\u{fffd}=x");
+}
