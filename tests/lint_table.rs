@@ -58,7 +58,9 @@ impl Facts for World {
             _ => return Err(Diagnostic::error(Exit::Network, format!("not found: {name}"))),
         }
         let manifest = Descriptor::of(media_type::MANIFEST, name.as_bytes());
-        Ok(Arc::new(ImageFacts { origin: name.to_owned(), manifest, layers: Vec::new(), config }))
+        // A layer, for names of users are not looked up in an image without files.
+        let layers = vec![Descriptor::of(media_type::LAYER_GZIP, name.as_bytes())];
+        Ok(Arc::new(ImageFacts { origin: name.to_owned(), manifest, layers, config }))
     }
 
     fn ignored_by(&self, path: &str) -> Option<String> {

@@ -55,7 +55,10 @@ fn errors_point_at_the_word_that_is_wrong() {
         ),
         ("FROM --plaform=x a\n", "1:6 [--plaform] unknown flag: `--plaform` | did you mean `--platform`?"),
         ("FROM --platform a\n", "1:6 [--platform] missing a value on flag: `--platform` | "),
-        ("FROM a\nCOPY --from=b --from=c d e\n", "2:15 [--from=c] duplicate flag specified: `--from` | "),
+        (
+            "FROM a\nCOPY --from=b --from=c d e\n",
+            "2:15 [--from=c] duplicate flag specified: `--from` | it was given before",
+        ),
         ("FROM a\nCOPY --link=maybe b c\n", "2:13 [maybe] expecting boolean value for flag `--link`, not: `maybe` | "),
         (
             "FROM a\nCOPY b\n",
