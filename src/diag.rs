@@ -4,21 +4,31 @@
 //! a [`Diagnostic`].  Only the command line renders one.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A text that diagnostics may point into: a Dockerfile, an ignore file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Source {
     /// The name as the user gave it, e.g. `Dockerfile`.
     pub name: String,
     /// The whole text, bytes that are not UTF-8 replaced by U+FFFD.
     pub text: String,
+    /// Where the lines start, once somebody asked: there may be many findings in a long text.
+    lines: OnceLock<Vec<usize>>,
 }
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.name == other.name && self.text == other.text
+    }
+}
+
+impl Eq for Source {}
 
 impl Source {
     /// Returns a shared source.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Source> {
-        Arc::new(Source { name: name.into(), text: text.into() })
+        Arc::new(Source { name: name.into(), text: text.into(), lines: OnceLock::new() })
     }
 
     /// Returns line and column (both from 1; columns count characters) of a byte offset.
@@ -27,9 +37,10 @@ impl Source {
         while !self.text.is_char_boundary(at) {
             at -= 1;
         }
-        let before = &self.text[..at];
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = self.lines.get_or_init(|| std::iter::once(0).chain(ends.map(|(end, _)| end + 1)).collect());
+        let line = lines.partition_point(|start| *start <= at);
+        (line, self.text[lines[line - 1]..at].chars().count() + 1)
     }
 }
 
@@ -179,6 +190,21 @@ impl Diagnostic {
     }
 }
 
+/// An error, and what was found before it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Why it cannot go on.
+    pub error: Diagnostic,
+    /// Findings of lint rules.
+    pub findings: Vec<Diagnostic>,
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(error: Diagnostic) -> Failure {
+        Failure { error, findings: Vec::new() }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
@@ -206,15 +232,24 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns how many characters must be added, removed or replaced to make `b` of `a`; of long ones the first 64 count.
+pub fn distance(a: &str, b: &str) -> usize {
+    edits(a, b, false)
+}
+
 /// Damerau-Levenshtein distance with adjacent transpositions, in characters.
 fn edit_distance(a: &str, b: &str) -> usize {
+    edits(a, b, true)
+}
+
+fn edits(a: &str, b: &str, transposes: bool) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
     let mut rows: Vec<Vec<usize>> = (0..=a.len()).map(|i| (i..=i + b.len()).collect()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let substitution = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
             let mut best = substitution.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+            if transposes && i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }
             rows[i][j] = best;

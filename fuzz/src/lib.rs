@@ -1,13 +1,65 @@
 //! The targets: each takes any bytes and must return, in time that is linear in their number.
 
 use cooper::context::ignore::IgnoreRules;
+use cooper::diag::Diagnostic;
 use cooper::dockerfile::expand::Expander;
 use cooper::dockerfile::lint::{Checks, fix, stage};
+use cooper::image::{Descriptor, ImageConfig, Platform, media_type};
 use cooper::layer::{Limits, TarReader};
+use cooper::plan::graph::{ImageFacts, Network};
+use cooper::plan::inspect::inspect;
+use cooper::plan::{Facts, ImageSource, Options};
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
-/// A Dockerfile: parsed, linted, mended and parsed again.
+/// Says that every image is there and empty.
+struct AnyImage;
+
+impl Facts for AnyImage {
+    fn image(&mut self, source: ImageSource<'_>, platform: &Platform) -> Result<Arc<ImageFacts>, Diagnostic> {
+        let (ImageSource::Reference(name) | ImageSource::OciLayout(name)) = source;
+        let (os, architecture) = (platform.os.clone(), platform.architecture.clone());
+        let config = ImageConfig { os, architecture, ..ImageConfig::default() };
+        let manifest = Descriptor::of(media_type::MANIFEST, name.as_bytes());
+        Ok(Arc::new(ImageFacts { origin: name.to_owned(), manifest, layers: Vec::new(), config }))
+    }
+}
+
+/// Checks that places lie in the text, between characters.
+fn check_place(diagnostic: &Diagnostic) {
+    let Some(place) = &diagnostic.place else { return };
+    let (text, span) = (&place.source.text, place.span);
+    assert!(text.get(span.start..span.end).is_some(), "{span:?} of {} bytes: {}", text.len(), diagnostic.message);
+}
+
+/// A Dockerfile planned, all its stages.
+fn plan(data: &[u8]) {
+    let options = Options {
+        target: None,
+        build_args: [("A".to_owned(), "b".to_owned())].into(),
+        labels: BTreeMap::new(),
+        platform: Platform::host(),
+        is_platform_given: false,
+        build_platform: Platform::host(),
+        contexts: Vec::new(),
+        no_cache: false,
+        no_cache_filter: Vec::new(),
+        network: Network::Default,
+        allow: Vec::new(),
+        extra_hosts: Vec::new(),
+        shm_size_bytes: None,
+        ulimits: Vec::new(),
+        all_stages: true,
+    };
+    let inspected = inspect("Dockerfile", data, &options, &mut AnyImage);
+    inspected.findings.iter().chain(&inspected.error).chain(&inspected.violation).for_each(check_place);
+    inspected.findings.iter().for_each(|finding| assert!(inspected.lines(finding).is_some(), "{finding}"));
+}
+
+/// A Dockerfile: planned, parsed, linted, mended and parsed again.
 pub fn parser(data: &[u8]) {
+    plan(data);
     let Ok(parsed) = cooper::dockerfile::parse("Dockerfile", data) else { return };
     let Ok(checks) = Checks::of(&parsed.dockerfile) else { return };
     let staged = parsed.dockerfile.stages.iter().flat_map(|one| stage(&parsed.dockerfile, one, &checks, false));

@@ -2,7 +2,7 @@
 
 use crate::diag::{Diagnostic, Place, Severity};
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Padding, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Padding, Renderer, Snippet};
 use std::fmt::Write;
 
 /// Characters of a source line that are shown; a longer one is cut around the caret.
@@ -37,8 +37,6 @@ impl Style {
 
 /// Returns the text of a diagnostic, with a newline at the end.
 pub fn render(diagnostic: &Diagnostic, style: Style) -> String {
-    let renderer = if style.color { Renderer::styled() } else { Renderer::plain() };
-    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(LINE_LIMIT * 2);
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -53,10 +51,29 @@ pub fn render(diagnostic: &Diagnostic, style: Style) -> String {
     if let Some(excerpt) = &excerpt {
         group = excerpt.add_to(group, &label);
     }
-    let mut text = renderer.render(&[group]);
+    let mut text = renderer(style).render(&[group]);
     text.push('\n');
     add_lines(&mut text, diagnostic);
     if style.ci { crate::progress::without_ci_commands(&text).into_owned() } else { text }
+}
+
+/// Returns the place of a diagnostic, its caret and what follows; the message is left out.
+pub fn excerpt(diagnostic: &Diagnostic, style: Style) -> String {
+    let mut text = String::new();
+    if let Some(place) = &diagnostic.place {
+        let excerpt = Excerpt::of(place);
+        let label = clean(&diagnostic.label);
+        let group = Group::with_level(Level::WARNING).element(excerpt.snippet(&label));
+        let _ = writeln!(text, "{}:{}:{}", excerpt.name, excerpt.line, excerpt.column);
+        let _ = writeln!(text, "{}", renderer(style).render(&[group]));
+    }
+    add_lines(&mut text, diagnostic);
+    if style.ci { crate::progress::without_ci_commands(&text).into_owned() } else { text }
+}
+
+fn renderer(style: Style) -> Renderer {
+    let renderer = if style.color { Renderer::styled() } else { Renderer::plain() };
+    renderer.decor_style(DecorStyle::Ascii).term_width(LINE_LIMIT * 2)
 }
 
 /// Adds notes, then hints: a line each, further lines of one indented below it.
@@ -115,10 +132,14 @@ impl Excerpt {
         excerpt(text, from, to, true)
     }
 
-    fn add_to<'a>(&'a self, group: Group<'a>, label: &'a str) -> Group<'a> {
+    fn snippet<'a>(&'a self, label: &'a str) -> Snippet<'a, Annotation<'a>> {
         let annotation = AnnotationKind::Primary.span(self.start..self.end);
         let annotation = if label.is_empty() { annotation } else { annotation.label(label) };
-        let snippet = Snippet::source(self.text.as_str()).line_start(self.line).annotation(annotation);
+        Snippet::source(self.text.as_str()).line_start(self.line).annotation(annotation)
+    }
+
+    fn add_to<'a>(&'a self, group: Group<'a>, label: &'a str) -> Group<'a> {
+        let snippet = self.snippet(label);
         if self.is_cut {
             // The column is that of the whole line, which the snippet does not have.
             let origin = Origin::path(self.name.as_str()).line(self.line).char_column(self.column);

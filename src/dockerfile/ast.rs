@@ -20,6 +20,21 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
 }
 
+impl Dockerfile {
+    /// Returns the instruction that a byte of the text belongs to.
+    pub fn instruction_at(&self, offset: usize) -> Option<&Instruction> {
+        let stage = self.stages.partition_point(|stage| stage.from.span.start <= offset).checked_sub(1);
+        let Some(stage) = stage.map(|index| &self.stages[index]) else { return last_before(&self.global_args, offset) };
+        Some(last_before(&stage.instructions, offset).unwrap_or(&stage.from)).filter(|one| offset <= one.span.end)
+    }
+}
+
+/// Returns the last of the instructions that begins at or before a byte.
+fn last_before(instructions: &[Instruction], offset: usize) -> Option<&Instruction> {
+    let after = instructions.partition_point(|instruction| instruction.span.start <= offset);
+    after.checked_sub(1).map(|index| &instructions[index])
+}
+
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {
@@ -62,6 +77,19 @@ pub struct Instruction {
     pub comments: Vec<String>,
     /// What it says.
     pub kind: Kind,
+}
+
+impl Instruction {
+    /// Returns where the instruction ends without the bodies of its here documents.
+    pub fn head_end(&self) -> usize {
+        let body = match &self.kind {
+            Kind::Run(run) => run.heredocs.first(),
+            Kind::Copy(copy) | Kind::Add(copy) => copy.heredocs.first(),
+            Kind::Onbuild { instruction: Ok(instruction), .. } => return instruction.head_end(),
+            _ => None,
+        };
+        body.map_or(self.span.end, |body| body.span.start.saturating_sub(1))
+    }
 }
 
 /// The eighteen instructions, `FROM` standing for the one that opens a stage.

@@ -36,7 +36,7 @@ pub use layers::{View, view};
 pub use session::{Session, store_failure};
 pub use source::{DockerfileText, read_dockerfile};
 
-use crate::diag::{Diagnostic, Exit};
+use crate::diag::{Diagnostic, Exit, Failure};
 use crate::image::Platform;
 use crate::plan::graph::{Graph, StepId, Target};
 use crate::plan::inspect::Inspected;
@@ -78,13 +78,18 @@ pub fn build(session: &Session, request: &BuildRequest) -> Result<Built, Diagnos
     let platforms = platforms(request)?;
     let source = source::open(session, request)?;
     let check = check_argument(request);
-    let parsed = crate::dockerfile::parse_checked(&source.name, &source.text, check.as_deref())?;
+    // What was found in front of a mistake is shown with it.
+    let failed = |failure: Failure| {
+        failure.findings.into_iter().for_each(|warning| session.reporter().warn(warning));
+        failure.error
+    };
+    let parsed = crate::dockerfile::parse_checked(&source.name, &source.text, check.as_deref()).map_err(failed)?;
     parsed.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
     let facts = KnownImages::new(session, request, &source.context);
     let mut facts = facts.with_devices(&request.cdi_spec_dirs);
     let mut graphs = Vec::new();
     for platform in platforms {
-        let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts)?;
+        let planned = plan(&parsed.dockerfile, &options(request, platform), &mut facts).map_err(failed)?;
         planned.warnings.iter().for_each(|warning| session.reporter().warn(warning.clone()));
         // The directive's rules come from the Dockerfile, the command line's may skip others.
         let warnings: Vec<Diagnostic> = parsed.warnings.iter().chain(&planned.warnings).cloned().collect();

@@ -77,7 +77,7 @@ fn run() -> RunOp {
         base: None,
         argv: vec!["/bin/sh".into(), "-c".into(), "make".into()],
         script: Some(Script { content: "#!/x".into(), path: "/dev/pipes/E".into() }),
-        env: vec![("A".into(), "1".into()), ("B".into(), "2".into())],
+        env: Arc::new(vec![("A".into(), "1".into()), ("B".into(), "2".into())]),
         unkeyed_env: vec![],
         cwd: "/".into(),
         user: "u".into(),
@@ -91,6 +91,10 @@ fn run() -> RunOp {
         extra_hosts: vec![("h".into(), "1.1.1.1".into())],
         hostname: None,
     }
+}
+
+fn env(run: &mut RunOp) -> &mut Vec<(String, String)> {
+    Arc::make_mut(&mut run.env)
 }
 
 fn copy() -> CopyOp {
@@ -154,9 +158,9 @@ fn every_field_of_run_is_in_the_key() {
         ("script", |run| run.script = None),
         ("script content", |run| run.script.as_mut().unwrap().content.push('x')),
         ("script path", |run| run.script.as_mut().unwrap().path.push('x')),
-        ("env value", |run| run.env[0].1 = "2".into()),
-        ("env name", |run| run.env[0].0 = "C".into()),
-        ("env order", |run| run.env.reverse()),
+        ("env value", |run| env(run)[0].1 = "2".into()),
+        ("env name", |run| env(run)[0].0 = "C".into()),
+        ("env order", |run| env(run).reverse()),
         ("cwd", |run| run.cwd = "/w".into()),
         ("user", |run| run.user = String::new()),
         ("no mounts", |run| run.mounts.clear()),
@@ -348,9 +352,9 @@ fn reasons_of_a_run() {
     let table: &[(fn(&mut RunOp), Option<&str>)] = &[
         (|_| {}, None),
         (|run| run.argv[2] = "make all".into(), Some("instruction changed")),
-        (|run| run.env[0].1 = "2".into(), Some("`A` changed from `1` to `2`")),
-        (|run| run.env.push(("C".into(), "3".into())), Some("`C` is new")),
-        (|run| drop(run.env.pop()), Some("`B` is gone")),
+        (|run| env(run)[0].1 = "2".into(), Some("`A` changed from `1` to `2`")),
+        (|run| env(run).push(("C".into(), "3".into())), Some("`C` is new")),
+        (|run| drop(env(run).pop()), Some("`B` is gone")),
         (|run| run.user = "v".into(), Some("user changed from `u` to `v`")),
         (|run| run.network = Network::None, Some("network changed from `default` to `none`")),
         (|run| run.hostname = Some("h".into()), Some("host name is now `h`")),
@@ -364,7 +368,7 @@ fn reasons_of_a_run() {
 fn values_of_secret_names_are_neither_kept_nor_told() {
     let with = |value: &str| {
         let mut run = run();
-        run.env.push(("API_TOKEN".into(), value.into()));
+        env(&mut run).push(("API_TOKEN".into(), value.into()));
         explain(&step(Op::Run(Box::new(run))), &Inputs::default())
     };
     let (old, new) = (with("hunter2"), with("hunter3"));

@@ -35,6 +35,12 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Returns the image that `--from` names, which may have been meant for a stage.
+    fn image_of_from(&mut self, name: &str, platform: &Platform, span: Span) -> Result<Arc<ImageFacts>, Diagnostic> {
+        self.image(name, platform, span)
+            .map_err(|error| error.note(format!("no stage above is called `{name}`, so it was taken for an image")))
+    }
+
     fn image(&mut self, name: &str, platform: &Platform, span: Span) -> Result<Arc<ImageFacts>, Diagnostic> {
         if let Err(message) = reference::check(name) {
             let error = self.error(span, format!("failed to parse stage name `{name}`")).note(message);
@@ -217,7 +223,7 @@ impl Planner<'_> {
                 },
             },
             Origin::Image(name) => {
-                let facts = self.image(name, &platform, span)?;
+                let facts = self.image_of_from(name, &platform, span)?;
                 let label = format!("FROM {}", image_title(name, &facts));
                 of_step(self.image_step(index, &facts, &platform, Some(label)))
             }

@@ -101,7 +101,8 @@ impl Planner<'_> {
                 .words
                 .heredoc(&heredoc.body, &state.env)
                 .map_err(|error| words::failure(self.source(), command.span_of(heredoc.span), &heredoc.body, &error))?;
-            self.undefined.extend(expanded.unmatched);
+            self.lint_undefined(&expanded.unmatched, heredoc.span, command, state);
+            self.account(expanded.text.len(), command.span_of(heredoc.span))?;
             expanded.text
         } else {
             heredoc.body.clone()
@@ -217,6 +218,7 @@ impl Planner<'_> {
         state.has_workdir = true;
         state.config.config.working_dir = path::working_dir(&state.config.config.working_dir, &text, &os);
         let shown = path::to_slash(&state.config.config.working_dir, &os);
+        self.account(shown.len(), command.span_of(word.span))?;
         if shown == "/" {
             state.record(format!("WORKDIR {shown}"));
             return Ok(());

@@ -126,8 +126,8 @@ pub struct RunOp {
     pub argv: Vec<String>,
     /// A heredoc that the command reads: standard input, or a script with a shebang.
     pub script: Option<Script>,
-    /// Environment in order: the image's, then ARGs; part of the key.
-    pub env: Vec<(String, String)>,
+    /// Environment in order: the image's, then ARGs; part of the key.  Steps between which nothing sets one share it.
+    pub env: Arc<Vec<(String, String)>>,
     /// Environment that is not part of the key: proxies.
     pub unkeyed_env: Vec<(String, String)>,
     /// Working directory, absolute.

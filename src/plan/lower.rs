@@ -5,8 +5,11 @@ use super::label::Progress;
 use super::planner::{Planner, StepInfo};
 use super::stages::Command;
 use super::state::State;
-use crate::diag::{Diagnostic, Place};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::dockerfile::ast::{Kind, Word};
+
+/// How many bytes all expanded words, paths and entries of the history may have.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 
 impl<'a> Planner<'a> {
     /// Applies an instruction of a stage to its state.
@@ -17,7 +20,6 @@ impl<'a> Planner<'a> {
         state: &mut State,
         progress: &mut Progress,
     ) -> Result<(), Diagnostic> {
-        let span = command.span();
         self.comments.clone_from(&command.instruction.comments);
         match &command.instruction.kind {
             Kind::From => {}
@@ -46,7 +48,6 @@ impl<'a> Planner<'a> {
                 state.config.config.on_build.push(trigger.clone());
             }
         }
-        self.lint_undefined(state, span);
         Ok(())
     }
 
@@ -54,11 +55,24 @@ impl<'a> Planner<'a> {
     pub(super) fn expand(&mut self, word: &Word, command: &Command<'_>, state: &State) -> Result<String, Diagnostic> {
         match self.words.expand(&word.node, &state.env) {
             Ok(expanded) => {
-                self.undefined.extend(expanded.unmatched);
+                self.account(expanded.text.len(), command.span_of(word.span))?;
+                self.lint_undefined(&expanded.unmatched, word.span, command, state);
                 Ok(expanded.text)
             }
             Err(error) => Err(self.unexpanded(command.span_of(word.span), word, &error)),
         }
+    }
+
+    /// Counts bytes of text that the plan keeps.
+    ///
+    /// Each text is limited, and so is their number; what both come to together is not what a machine has.
+    pub(super) fn account(&mut self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.text_bytes = self.text_bytes.saturating_add(bytes);
+        if self.text_bytes <= MAX_TEXT_BYTES {
+            return Ok(());
+        }
+        let message = format!("the expanded texts of the Dockerfile are larger than {MAX_TEXT_BYTES} bytes together");
+        Err(self.error(span, message).hint("look for a variable that is defined by itself, such as `ARG A=$A$A`"))
     }
 
     /// Returns several words with the variables of the stage.

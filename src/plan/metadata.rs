@@ -1,6 +1,5 @@
 //! The instructions that only change the image config.
 
-use super::environment::set_in_config;
 use super::gotext;
 use super::planner::Planner;
 use super::stages::Command;
@@ -102,7 +101,7 @@ impl Planner<'_> {
             let is_own =
                 self.build_args.contains_key(name) || arg.default.is_some() || self.globals.args.get(name).is_none();
             self.capture.arg(&command.instruction, command.span(), name, value.as_deref(), is_own);
-            state.args.push((name.clone(), value));
+            state.declare(name, value);
         }
         state.record(format!("ARG {}", entries.join(" ")));
         Ok(())
@@ -120,7 +119,7 @@ impl Planner<'_> {
         for (name, value) in expanded {
             self.lint_secret("ENV", &name, command.span());
             entry.push_str(&format!(" {name}={value}"));
-            set_in_config(&mut state.config.config.env, &name, &value);
+            state.env_places.set(&mut state.config.config.env, &name, &value);
             state.env.set(&name, value);
         }
         state.record(entry);
@@ -208,7 +207,9 @@ impl Planner<'_> {
                     self.warnings.extend(found);
                     self.warnings.truncate(super::warn::MAX_FINDINGS);
                 }
-                entries.extend(port::parse(&text).map_err(|error| self.error(span, error.to_string()))?);
+                entries.extend(port::parse(&text).map_err(|error| {
+                    self.error(span, error.to_string()).hint("write a port such as `8080`, `53/udp` or `8000-8010/tcp`")
+                })?);
             }
         }
         state.record(format!("EXPOSE {}", gotext::plain_list(&entries)));

@@ -40,7 +40,7 @@ pub use args::BuilderArgs;
 pub use device::FoundDevice;
 pub use warn::{fail_on_findings, is_secret_name};
 
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Failure};
 use crate::dockerfile::ast::Dockerfile;
 use crate::dockerfile::lint::Checks;
 use crate::image::Platform;
@@ -174,7 +174,7 @@ pub struct Planned {
 ///
 /// # Errors
 /// Mistakes of the Dockerfile that its text alone does not show, an unknown target, an entitlement that is not granted,
-/// and what [`Facts`] fails with; each with its place.
-pub fn plan(dockerfile: &Dockerfile, options: &Options, facts: &mut dyn Facts) -> Result<Planned, Diagnostic> {
+/// and what [`Facts`] fails with; each with its place, and with what was found before it.
+pub fn plan(dockerfile: &Dockerfile, options: &Options, facts: &mut dyn Facts) -> Result<Planned, Failure> {
     planner::Planner::run(dockerfile, options, facts)
 }

@@ -8,7 +8,7 @@ use super::state::State;
 use super::{path, words};
 use crate::diag::{Diagnostic, Span};
 use crate::dockerfile::ast::{Mount, MountKind, Run, Word};
-use crate::dockerfile::mount::MountError;
+use crate::dockerfile::mount::{MountError, culprit};
 use std::ops::Range;
 
 /// Where secrets are files by default.
@@ -41,6 +41,22 @@ pub(super) fn from_of(text: &str) -> Option<String> {
 }
 
 impl Planner<'_> {
+    /// Returns the error for a `--mount`, with the part that could not be expanded or the field that it is about.
+    fn refused(&self, word: &Word, command: &Command<'_>, error: &MountError, at: Option<Range<usize>>) -> Diagnostic {
+        let place = match at {
+            Some(at) => words::part(self.source(), command.span_of(word.span), &word.node, at),
+            None => command.span_of(culprit(word, error)),
+        };
+        let mut refused = self.error(place, error.to_string());
+        if let MountError::Expand(error) = error {
+            refused = refused.label(error.expected());
+        }
+        match error.hint() {
+            Some(hint) => refused.hint(hint),
+            None => refused,
+        }
+    }
+
     /// Returns the mounts of a RUN.
     pub(super) fn mounts(
         &mut self,
@@ -58,8 +74,10 @@ impl Planner<'_> {
             let (mount, unmatched) = self
                 .words
                 .mount(&word.node, &state.env)
-                .map_err(|(error, at)| self.bad_mount(span, word, &error, at))?;
-            self.undefined.extend(unmatched);
+                .map_err(|(error, at)| self.refused(word, command, &error, at))?;
+            for unmatched in &unmatched {
+                self.lint_undefined(unmatched, word.span, command, state);
+            }
             let origin = command.origins.get(index).unwrap_or(&Origin::Main);
             let spot = Spot { stage, span, cwd: &cwd, origin, no_cache };
             let lowered = match &mount.kind {
@@ -89,12 +107,6 @@ impl Planner<'_> {
             mounts.push(lowered);
         }
         Ok(mounts)
-    }
-
-    fn bad_mount(&self, span: Span, word: &Word, error: &MountError, at: Option<Range<usize>>) -> Diagnostic {
-        let place = at.map_or(span, |at| words::part(self.source(), span, &word.node, at));
-        let diagnostic = self.error(place, error.to_string());
-        if let MountError::Expand(error) = error { diagnostic.label(error.expected()) } else { diagnostic }
     }
 
     fn bind(&mut self, mount: &Mount, source: &str, spot: &Spot<'_>) -> Result<RunMount, Diagnostic> {

@@ -128,7 +128,7 @@ impl Planner<'_> {
 
     /// Returns the global ARGs, each with the variables of its default.
     fn global_args(&self) -> BTreeMap<String, (OutlineArg, BTreeSet<String>)> {
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<String, (OutlineArg, BTreeSet<String>)> = BTreeMap::new();
         for instruction in &self.dockerfile.global_args {
             let Kind::Arg(args) = &instruction.kind else { continue };
             for arg in args {
@@ -136,7 +136,10 @@ impl Planner<'_> {
                 let value = self.globals.args.get(&name).unwrap_or_default().to_owned();
                 let description = description(&instruction.comments, &name);
                 let shown = OutlineArg { name: name.clone(), description, value, span: instruction.span };
-                found.insert(name, (shown, self.variables_of(arg)));
+                // One that is defined again may use its own value: what that was made of counts too.
+                let mut variables = self.variables_of(arg);
+                variables.extend(found.remove(&name).map(|(_, before)| before).unwrap_or_default());
+                found.insert(name, (shown, variables));
             }
         }
         found

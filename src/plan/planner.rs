@@ -12,11 +12,11 @@ use super::stages::{Base, Origin, StageNode};
 use super::state::State;
 use super::words::Words;
 use super::{Facts, Options, Planned};
-use crate::diag::{Diagnostic, Place};
+use crate::diag::{Diagnostic, Failure, Place};
 use crate::dockerfile::ast::Dockerfile;
 use crate::dockerfile::lint::{self, Checks};
 use crate::image::{Digest, Platform};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Everything that planning one Dockerfile for one platform needs.
@@ -49,9 +49,9 @@ pub(super) struct Planner<'a> {
     pub(super) checks: Checks,
     /// Comments above the instruction at hand, which may skip rules.
     pub(super) comments: Vec<String>,
-    /// Variables that the instruction being lowered uses and nothing defines.
-    pub(super) undefined: BTreeSet<String>,
     pub(super) capture: Capture,
+    /// Bytes of the texts that were expanded.
+    pub(super) text_bytes: usize,
 }
 
 /// What a step is besides its operation.
@@ -69,7 +69,7 @@ impl<'a> Planner<'a> {
         dockerfile: &'a Dockerfile,
         options: &'a Options,
         facts: &'a mut dyn Facts,
-    ) -> Result<Planned, Diagnostic> {
+    ) -> Result<Planned, Failure> {
         let words = Words::new(dockerfile.escape);
         let mut warnings = Vec::new();
         let (globals, build_args) = args::globals(dockerfile, options, &words, facts, &mut warnings)?;
@@ -92,21 +92,28 @@ impl<'a> Planner<'a> {
             warnings,
             checks: super::warn::checks(dockerfile, options)?,
             comments: Vec::new(),
-            undefined: BTreeSet::new(),
             capture: Capture::default(),
+            text_bytes: 0,
         };
-        planner.name_stages()?;
-        let target = planner.target()?;
-        planner.resolve_references()?;
-        planner.need(target)?;
-        let in_target: Vec<bool> = planner.stages.iter().map(|stage| stage.is_needed).collect();
-        if options.all_stages {
-            (0..planner.stages.len()).try_for_each(|index| planner.need(index))?;
+        match planner.target_outline() {
+            Ok((target, outline)) => planner.finish(target, outline).map_err(Failure::from),
+            Err(error) => Err(Failure { error, findings: planner.warnings }),
         }
-        planner.name_for_progress();
-        planner.lower_needed(target)?;
-        let outline = planner.outline(target, &in_target);
-        planner.finish(target, outline)
+    }
+
+    /// Does all that can fail; returns the target and its outline.
+    fn target_outline(&mut self) -> Result<(usize, Outline), Diagnostic> {
+        self.name_stages()?;
+        let target = self.target()?;
+        self.resolve_references()?;
+        self.need(target)?;
+        let in_target: Vec<bool> = self.stages.iter().map(|stage| stage.is_needed).collect();
+        if self.options.all_stages {
+            (0..self.stages.len()).try_for_each(|index| self.need(index))?;
+        }
+        self.name_for_progress();
+        self.lower_needed(target)?;
+        Ok((target, self.outline(target, &in_target)))
     }
 
     fn lower_needed(&mut self, target: usize) -> Result<(), Diagnostic> {
@@ -132,7 +139,9 @@ impl<'a> Planner<'a> {
         let mut state = self.base_state(index, &mut progress)?;
         if self.stages[index].replaced_by.is_none() {
             let has_shell = !state.config.config.shell.is_empty();
-            self.warnings.extend(lint::stage(self.dockerfile, self.stages[index].ast, &self.checks, has_shell));
+            let commands = &self.stages[index].commands;
+            let lines: Vec<_> = commands.iter().map(|command| command.line()).collect();
+            self.warnings.extend(lint::lines_of_stage(self.dockerfile, &lines, &self.checks, has_shell));
             self.warnings.truncate(super::warn::MAX_FINDINGS);
             self.capture.stage = index;
             for command in std::mem::take(&mut self.stages[index].commands) {

@@ -9,6 +9,7 @@ use super::stages::Command;
 use super::state::State;
 use crate::diag::{Diagnostic, Exit, Span};
 use crate::dockerfile::ast::{self, Heredoc, Kind, Run};
+use std::sync::Arc;
 
 /// Where a script with a shebang is mounted.
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
@@ -32,21 +33,23 @@ impl Planner<'_> {
         let Invocation { argv, script } = invocation(run, state);
         let no_cache = self.is_no_cache(stage);
         let mounts = self.mounts(stage, run, command, state, no_cache)?;
-        let mut env = state.env.clone();
         let socket = mounts.iter().find_map(|mount| match mount {
             RunMount::Ssh { target, .. } => Some(target.clone()),
             _ => None,
         });
-        if let Some(socket) = socket.filter(|_| env.get("SSH_AUTH_SOCK").is_none()) {
-            env.set("SSH_AUTH_SOCK", socket);
+        let mut env = state.env.shared();
+        if let Some(socket) = socket.filter(|_| state.env.get("SSH_AUTH_SOCK").is_none()) {
+            Arc::make_mut(&mut env).push(("SSH_AUTH_SOCK".to_owned(), socket));
         }
         let label = progress.next(&self.words.shown_run(&run_text(run, &command.instruction.text), &state.env));
-        state.record_layer(format!("RUN {} # buildkit", history_text(&argv, state)));
+        let entry = format!("RUN {} # buildkit", history_text(&argv, state));
+        self.account(entry.len(), command.span())?;
+        state.record_layer(entry);
         let op = RunOp {
             base: state.root,
             argv,
             script,
-            env: env.to_vec(),
+            env,
             unkeyed_env: proxies(&self.build_args),
             cwd: state.cwd(),
             user: state.config.config.user.clone(),
@@ -157,18 +160,13 @@ fn run_text(run: &Run, text: &str) -> String {
 
 /// `|2 A=1 B=2 /bin/sh -c make`: the ARGs in force, then the command.
 fn history_text(argv: &[String], state: &State) -> String {
-    let mut args: Vec<(&str, &str)> = Vec::new();
+    let mut text = String::new();
+    if !state.args.is_empty() {
+        text.push_str(&format!("|{} ", state.args.len()));
+    }
     for (name, declared) in &state.args {
         let value = state.env.get(name).or(declared.as_deref()).unwrap_or_default();
-        match args.iter_mut().find(|(known, _)| known == name) {
-            Some(known) => known.1 = value,
-            None => args.push((name, value)),
-        }
-    }
-    let mut text = String::new();
-    if !args.is_empty() {
-        text.push_str(&format!("|{} ", args.len()));
-        args.iter().for_each(|(name, value)| text.push_str(&format!("{name}={value} ")));
+        text.push_str(&format!("{name}={value} "));
     }
     text + &argv.join(" ")
 }

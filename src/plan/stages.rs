@@ -7,7 +7,7 @@ use crate::diag::{Diagnostic, Exit, Source, Span, nearest};
 use crate::dockerfile;
 use crate::dockerfile::ast::{self, Instruction, Kind, Spanned, Stage, Word};
 use crate::dockerfile::expand::ExpandFailure;
-use crate::dockerfile::lint::fix;
+use crate::dockerfile::lint::{self, fix};
 use crate::image::Platform;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -62,6 +62,11 @@ impl Command<'_> {
         self.spot
     }
 
+    /// Returns the instruction for the lint rules.
+    pub(super) fn line(&self) -> lint::Line<'_> {
+        lint::Line { instruction: &self.instruction, spot: self.is_trigger.then_some(self.spot) }
+    }
+
     /// Returns where messages about a word of the instruction point.
     pub(super) fn span_of(&self, span: Span) -> Span {
         if self.is_trigger { self.spot } else { span }
@@ -109,6 +114,10 @@ impl<'a> Planner<'a> {
     /// Makes a node of every stage, with the base that its FROM names.
     pub(super) fn name_stages(&mut self) -> Result<(), Diagnostic> {
         let dockerfile = self.dockerfile;
+        for ast in &dockerfile.stages {
+            self.comments.clear();
+            self.lint_default_base(ast);
+        }
         for (index, ast) in dockerfile.stages.iter().enumerate() {
             let name = ast.name.as_ref().map(|name| name.node.to_lowercase()).unwrap_or_default();
             self.comments.clone_from(&ast.from.comments);
@@ -118,7 +127,6 @@ impl<'a> Planner<'a> {
                     .error(ast.image.span, format!("base name ({}) should not be blank", ast.image.node))
                     .hint("declare the variable above the first FROM with a default, `ARG NAME=image`, or pass `--build-arg`"));
             }
-            self.lint_default_base(ast);
             let platform = self.stage_platform(ast, &name)?;
             let base = match self.by_name.get(&base_name) {
                 Some(&stage) => Base::Stage(stage),

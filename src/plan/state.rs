@@ -1,9 +1,10 @@
 //! What a stage has become after some of its instructions.
 
-use super::environment::{Environment, split_pair};
+use super::environment::{ConfigPlaces, Environment, split_pair};
 use super::graph::{HistoryItem, StepId};
 use super::path;
 use crate::image::{ContainerConfig, History, ImageConfig, Platform};
+use std::collections::HashMap;
 
 /// `PATH` where the image has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -22,8 +23,12 @@ pub(super) struct State {
     pub(super) history: Vec<HistoryItem>,
     /// The variables that instructions and RUN see: ENV and ARG.
     pub(super) env: Environment,
-    /// The ARGs declared, in order.
+    /// Where the variables of the config stand.
+    pub(super) env_places: ConfigPlaces,
+    /// The ARGs declared, each once, with the last value, in the order of their first.
     pub(super) args: Vec<(String, Option<String>)>,
+    /// Where each of them stands.
+    arg_places: HashMap<String, usize>,
     /// Platform of the stage.
     pub(super) platform: Platform,
     /// Whether a WORKDIR of this Dockerfile is in force.
@@ -44,7 +49,9 @@ impl State {
             config,
             history,
             env: Environment::default(),
+            env_places: ConfigPlaces::default(),
             args: Vec::new(),
+            arg_places: HashMap::new(),
             platform,
             has_workdir: false,
             has_unknown_base: false,
@@ -67,11 +74,28 @@ impl State {
             let (name, value) = split_pair(pair);
             self.env.set(name, value);
         }
+        self.env_places = ConfigPlaces::of(&config.env);
         if !config.working_dir.is_empty() {
             config.working_dir = path::working_dir("", &config.working_dir, &self.platform.os);
         }
         config.on_build.clear();
         self.has_cmd = false;
+    }
+
+    /// Whether an ARG of this name was declared, with a value or without.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.arg_places.contains_key(name)
+    }
+
+    /// Notes an ARG.
+    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
+        match self.arg_places.get(name) {
+            Some(place) => self.args[*place].1 = value,
+            None => {
+                self.arg_places.insert(name.to_owned(), self.args.len());
+                self.args.push((name.to_owned(), value));
+            }
+        }
     }
 
     /// Returns the working directory, absolute and cleaned, with forward slashes.

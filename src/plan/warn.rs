@@ -1,9 +1,10 @@
 //! The lint rules that need to know what variables and names stand for; those of the text alone are the parser's.
 
 use super::planner::Planner;
+use super::stages::Command;
 use super::state::State;
 use super::{BuilderArgs, Options};
-use crate::diag::{Diagnostic, Exit, Span, nearest};
+use crate::diag::{Diagnostic, Exit, Source, Span, distance, nearest};
 use crate::dockerfile::ast::Dockerfile;
 use crate::dockerfile::lint::{Checks, ChecksError};
 use std::collections::BTreeSet;
@@ -87,28 +88,75 @@ impl Planner<'_> {
         }
     }
 
-    /// Warns of the variables that the instruction used and nothing has defined.
-    pub(super) fn lint_undefined(&mut self, state: &State, span: Span) {
-        for name in std::mem::take(&mut self.undefined) {
-            if state.has_unknown_base || state.args.iter().any(|(declared, _)| *declared == name) {
+    /// Warns of the variables that a word of an instruction uses and nothing has defined.
+    pub(super) fn lint_undefined(
+        &mut self,
+        unmatched: &BTreeSet<String>,
+        word: Span,
+        command: &Command<'_>,
+        state: &State,
+    ) {
+        for name in unmatched {
+            // Looked at first: with very many findings the search for names like this one would take long.
+            if self.warnings.len() >= MAX_FINDINGS || state.has_unknown_base || state.is_declared(name) {
                 continue;
             }
-            let hint = did_you_mean(nearest(&name, state.env.names()), "$");
-            self.lint("UndefinedVar", span, format!("Usage of undefined variable '${name}'{hint}"));
+            let known = || state.env.names().take(MAX_CANDIDATES);
+            let hint = did_you_mean(similar(name, known()), "$");
+            let span = if command.is_trigger { command.span() } else { variable(self.source(), word, name) };
+            let message = format!("Usage of undefined variable '${name}'{hint}");
+            let other = if hint.is_empty() { nearest(name, known()) } else { None };
+            let label = other.map(|other| format!("did you mean `${other}`?")).unwrap_or_default();
+            if let Some(finding) = self.lint("UndefinedVar", span, message) {
+                finding.label = label;
+            }
         }
     }
 
     /// Warns of the variables of a FROM that are no global ARGs.
-    pub(super) fn lint_undefined_in_from(&mut self, undefined: &BTreeSet<String>, span: Span) {
+    pub(super) fn lint_undefined_in_from(&mut self, undefined: &BTreeSet<String>, word: Span) {
         for name in undefined {
-            if self.globals.declared.contains(name) || self.globals.args.get(name).is_some() {
+            let is_full = self.warnings.len() >= MAX_FINDINGS;
+            if is_full || self.globals.declared.contains(name) || self.globals.args.get(name).is_some() {
                 continue;
             }
             let known = self.globals.declared.iter().map(String::as_str).chain(self.globals.args.names());
-            let hint = did_you_mean(nearest(name, known), "");
-            self.lint("UndefinedArgInFrom", span, format!("FROM argument '{name}' is not declared{hint}"));
+            let hint = did_you_mean(similar(name, known.take(MAX_CANDIDATES)), "");
+            let span = variable(self.source(), word, name);
+            let message = format!("FROM argument '{name}' is not declared{hint}");
+            if let Some(finding) = self.lint("UndefinedArgInFrom", span, message) {
+                finding.label = "no `ARG` above the first `FROM` has this name".to_owned();
+            }
         }
     }
+}
+
+/// How many names are compared with one that is unknown.
+const MAX_CANDIDATES: usize = 1_000;
+
+/// How many characters a name may differ in from one that may have been meant.
+const MAX_DISTANCE: usize = 2;
+
+/// Returns the name that BuildKit would ask for; unlike [`nearest`] it takes case for a difference.
+fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let with_distance = known.map(|other| (distance(name, other), other));
+    with_distance
+        .filter(|(distance, _)| *distance <= MAX_DISTANCE)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, n)| n)
+}
+
+/// Returns where a word uses a variable; the whole word where it is not found, e.g. across a continuation.
+fn variable(source: &Source, word: Span, name: &str) -> Span {
+    let text = source.text.get(word.start..word.end).unwrap_or_default();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let found = text.match_indices('$').find_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let (open, behind) = rest.strip_prefix('{').map_or((1, rest), |behind| (2, behind));
+        let is_it = behind.strip_prefix(name).is_some_and(|after| !after.starts_with(is_name));
+        is_it.then(|| Span::new(word.start + at, word.start + at + open + name.len()))
+    });
+    found.unwrap_or(word)
 }
 
 fn did_you_mean(name: Option<&str>, sigil: &str) -> String {

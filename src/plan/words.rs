@@ -57,17 +57,17 @@ impl Words {
         expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
     }
 
-    /// Parses and expands a `--mount`; returns it with the variables that are not defined.
+    /// Parses and expands a `--mount`; returns it with the variables that are not defined, for each value.
     ///
     /// The error has the part of the text that could not be expanded, if that is what failed and where it is found.
-    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, BTreeSet<String>), MountFailure> {
+    pub(super) fn mount(&self, text: &str, env: &Environment) -> Result<(Mount, Vec<BTreeSet<String>>), MountFailure> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         let expander = Expander::new(self.escape, &lookup);
-        let mut unmatched = BTreeSet::new();
+        let mut unmatched = Vec::new();
         let mut at = None;
         let mut expand = |value: &str| match expander.word(value) {
             Ok(expanded) => {
-                unmatched.extend(expanded.unmatched);
+                unmatched.push(expanded.unmatched);
                 Ok(expanded.text)
             }
             Err(failure) => {

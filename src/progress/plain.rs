@@ -287,7 +287,7 @@ mod tests {
 #4 0.300 last
 #4 DONE 0.3s
 
-WARN: Dockerfile:1:6: no tag [Untagged]
+WARN: Dockerfile:1:6: Untagged: no tag
 
 image   app:1, app:latest
 digest  sha256:bbbb

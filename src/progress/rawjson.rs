@@ -2,6 +2,8 @@
 
 use super::Display;
 use super::summary;
+use crate::diag::Diagnostic;
+use crate::dockerfile::lint::rule_url;
 use crate::event::{Event, Outcome, Stream, TaskId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -78,6 +80,19 @@ struct VertexWarning {
     vertex: String,
     level: u8,
     short: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    url: String,
+}
+
+impl VertexWarning {
+    fn of(warning: &Diagnostic) -> VertexWarning {
+        let line = warning.place.as_ref().map(|place| place.source.line_column(place.span.start).0);
+        let (short, url) = match (warning.rule, line) {
+            (Some(rule), Some(line)) => (format!("{rule}: {} (line {line})", warning.message), rule_url(rule)),
+            _ => (summary::one_line(warning).trim_start_matches("WARN: ").to_owned(), String::new()),
+        };
+        VertexWarning { vertex: String::new(), level: 1, short: STANDARD.encode(short), url }
+    }
 }
 
 /// The rawjson form.
@@ -147,9 +162,7 @@ impl Display for RawJson {
                 None => Ok(()),
             },
             Event::Warning(warning) => {
-                let short = STANDARD.encode(summary::one_line(&warning).trim_start_matches("WARN: "));
-                let warning = VertexWarning { vertex: String::new(), level: 1, short };
-                write(out, &Status { warnings: vec![warning], ..Status::default() })
+                write(out, &Status { warnings: vec![VertexWarning::of(&warning)], ..Status::default() })
             }
             Event::Notice(name) => {
                 self.notices += 1;

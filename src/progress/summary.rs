@@ -26,19 +26,19 @@ impl Warnings {
     }
 }
 
-/// Returns a warning as one line: place, message, rule.
+/// Returns a warning as one line: place, rule, message.
 pub fn one_line(warning: &Diagnostic) -> String {
     let mut line = "WARN: ".to_owned();
     if let Some(place) = &warning.place {
         let (row, column) = place.source.line_column(place.span.start);
         line.push_str(&format!("{}:{row}:{column}: ", clean(&place.source.name)));
     }
+    if let Some(rule) = warning.rule {
+        line.push_str(&format!("{rule}: "));
+    }
     line.push_str(&clean(&warning.message));
     if !warning.label.is_empty() {
         line.push_str(&format!(" ({})", clean(&warning.label)));
-    }
-    if let Some(rule) = warning.rule {
-        line.push_str(&format!(" [{rule}]"));
     }
     line
 }

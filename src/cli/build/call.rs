@@ -95,7 +95,7 @@ pub fn answer(
     out.write_all(shown.as_bytes()).map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
     let is_check = question == Question::Check;
     let has_findings = is_check && report::rules(&inspected).next().is_some();
-    match inspected.error {
+    match inspected.error.or(inspected.violation) {
         Some(error) if is_check && !call.ignore_status => Err(error),
         _ => Ok(ExitCode::from(u8::from(has_findings && !call.ignore_status))),
     }

@@ -11,8 +11,10 @@ const PASSES: usize = 8;
 
 /// Mends what can be mended; returns the new text and what is left to find, `None` if nothing changes.
 ///
-/// A change after which the text has a mistake that it did not have is not made.
+/// A change after which the text has a mistake that it did not have is not made; a text that cannot be parsed is left
+/// alone.
 pub fn mend(first: Inspected, look: &dyn Fn(&[u8]) -> Inspected) -> Option<(String, Inspected)> {
+    first.dockerfile.as_ref()?;
     let had_error = first.error.is_some();
     let mut current = first;
     let mut mended = None;

@@ -107,7 +107,7 @@ pub fn run(args: &LintArgs, style: Style, out: &mut dyn Write) -> Result<ExitCod
     };
     out.write_all(shown.as_bytes()).map_err(|error| Diagnostic::from_error(Exit::Step, &error))?;
     let has_findings = report::rules(&inspected).next().is_some();
-    match inspected.error {
+    match inspected.error.or(inspected.violation) {
         Some(error) => Err(error),
         None => Ok(ExitCode::from(u8::from(has_findings))),
     }

@@ -35,10 +35,12 @@ pub enum ExpandError {
         missing: char,
     },
     /// `${}`, `${{x}}`, `${:x}`.
-    #[error("syntax error: bad substitution")]
+    #[error("syntax error: bad substitution: `${{` is followed by a name, `\\$` is a dollar sign")]
     BadSubstitution,
     /// A character behind the name that stands for no form of expansion.
-    #[error("unsupported modifier `{modifier}` in substitution of `{name}`")]
+    #[error(
+        "unsupported modifier `{modifier}` in substitution of `{name}`, known are `:-` `-` `:+` `+` `:?` `?` `#` `%` `/`"
+    )]
     UnsupportedModifier {
         /// The variable.
         name: String,

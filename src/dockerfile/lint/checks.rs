@@ -3,6 +3,9 @@
 use crate::dockerfile::ast::Dockerfile;
 use std::collections::BTreeSet;
 
+/// How many options there are.
+const OPTIONS: usize = 3;
+
 /// Why a `check` directive is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChecksError {
@@ -61,14 +64,16 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Parses the value of a directive; what follows a blank is a remark.
+    /// Parses options, as the build argument has them.
+    ///
+    /// There are three at most: what follows belongs to the third, as BuildKit takes it.
     ///
     /// # Errors
     /// An unknown option, or a value that is none.
     pub fn parse(value: &str) -> Result<Checks, ChecksError> {
         let mut checks = Checks::default();
-        let value = value.split(' ').next().unwrap_or_default();
-        for option in value.split(';').filter(|_| !value.is_empty()) {
+        let value = value.trim();
+        for option in value.splitn(OPTIONS, ';').filter(|_| !value.is_empty()) {
             let invalid = || ChecksError::Option { option: option.to_owned() };
             let (key, value) = option.split_once('=').ok_or_else(invalid)?;
             match key.trim() {
@@ -87,12 +92,17 @@ impl Checks {
         Ok(checks)
     }
 
+    /// Parses the value of a directive; what follows a blank is a remark.
+    fn directive(value: &str) -> Result<Checks, ChecksError> {
+        Checks::parse(value.split(' ').next().unwrap_or_default())
+    }
+
     /// Returns the checks of a Dockerfile: those of its directive, or the default.
     ///
     /// # Errors
     /// See [`Checks::parse`].
     pub fn of(dockerfile: &Dockerfile) -> Result<Checks, ChecksError> {
-        dockerfile.check.as_ref().map_or(Ok(Checks::default()), |check| Checks::parse(&check.node))
+        dockerfile.check.as_ref().map_or(Ok(Checks::default()), |check| Checks::directive(&check.node))
     }
 
     /// Returns the checks for an instruction with these comment lines above it: the first `check=` among them adds to
@@ -103,7 +113,7 @@ impl Checks {
             let (key, value) = comment.split_once('=')?;
             key.trim().eq_ignore_ascii_case("check").then_some(value.trim_start())
         });
-        if let Some(Ok(more)) = directive.map(Checks::parse) {
+        if let Some(Ok(more)) = directive.map(Checks::directive) {
             merged.skip.merge(more.skip);
             merged.experimental.merge(more.experimental);
         }
@@ -123,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_directive_names_rules_and_says_whether_they_fail_the_build() {
-        let checks = Checks::parse("skip=A,B;error=true;experimental=all remark").unwrap();
+        let checks = Checks::directive("skip=A,B;error=true;experimental=all remark").unwrap();
         assert!(checks.error && !checks.allow("A", false) && checks.allow("C", false) && checks.allow("X", true));
         assert!(!Checks::default().allow("X", true));
         assert!(!Checks::parse("skip=all").unwrap().allow("A", false));
@@ -132,9 +142,17 @@ mod tests {
 
     #[test]
     fn wrong_options_are_errors() {
-        for value in ["skip", "foo=bar", "error=maybe", "skip=A;;"] {
+        for value in ["skip", "foo=bar", "error=maybe", "skip=A;;", "error=true remark"] {
             assert!(Checks::parse(value).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_build_argument_has_blanks_and_three_options() {
+        let checks = Checks::parse(" skip= A , B ").unwrap();
+        assert!(!checks.allow("A", false) && !checks.allow("B", false));
+        let checks = Checks::parse("skip=A;error=true;experimental=X;Y").unwrap();
+        assert!(checks.error && !checks.allow("X", true) && checks.allow("X;Y", true));
     }
 
     #[test]

@@ -28,18 +28,27 @@ pub(in crate::dockerfile) struct LineFacts {
 }
 
 /// Returns what the rules over the whole file find, in the order of the file.
-pub(in crate::dockerfile) fn parsed(dockerfile: &Dockerfile, facts: &LineFacts, checks: &Checks) -> Vec<Diagnostic> {
+///
+/// Where the file has a mistake (not `is_whole`), what its other lines would decide is not asked.
+pub(in crate::dockerfile) fn parsed(
+    dockerfile: &Dockerfile,
+    facts: &LineFacts,
+    checks: &Checks,
+    is_whole: bool,
+) -> Vec<Diagnostic> {
     let mut findings = Findings::new(dockerfile, checks);
     for lines in &facts.empty_continuations {
         let start = lines.first().map_or(0, |line| line.start);
-        let message = "empty line in a continued instruction".to_owned();
-        let label = "will become an error in a future version".to_owned();
+        let message = "Empty continuation line".to_owned();
+        let label = "an empty line in a continued instruction".to_owned();
         let finding = findings.add(NO_EMPTY_CONTINUATION, Span::new(start, start), message, label);
         let remove = lines.iter().map(|line| Edit { span: *line, text: String::new() });
         finding.into_iter().for_each(|finding| finding.fix = remove.clone().collect());
     }
-    stage_names(dockerfile, &mut findings);
-    keyword_casing(dockerfile, &mut findings);
+    if is_whole {
+        stage_names(dockerfile, &mut findings);
+        keyword_casing(dockerfile, &mut findings);
+    }
     let references = references(dockerfile);
     for (stage, as_word) in dockerfile.stages.iter().zip(&facts.as_words) {
         from(stage, as_word.as_ref(), &references, &mut findings);
@@ -62,11 +71,11 @@ fn stage_names(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
     for name in dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref()) {
         let lower = name.node.to_ascii_lowercase();
         if RESERVED_NAMES.contains(&lower.as_str()) {
-            let message = format!("stage name `{lower}` is reserved");
+            let message = format!("Stage name should not use the same name as reserved stage {lower:?}");
             findings.add(RESERVED_STAGE_NAME, name.span, message, "choose another name".to_owned());
         }
         if !seen.insert(lower.clone()) {
-            let message = format!("duplicate stage name `{lower}`");
+            let message = format!("Duplicate stage name {lower:?}, stage names should be unique");
             findings.add(DUPLICATE_STAGE_NAME, name.span, message, "a stage above has this name".to_owned());
         }
     }
@@ -99,12 +108,13 @@ fn keyword_casing(dockerfile: &Dockerfile, findings: &mut Findings<'_>) {
     let upper = keywords.iter().filter(|keyword| !keyword.node.contains(|c: char| c.is_ascii_lowercase())).count();
     for keyword in keywords {
         let (right, casing) = if lower > upper {
-            (keyword.node.to_ascii_lowercase(), "lower")
+            (keyword.node.to_ascii_lowercase(), "lowercase")
         } else {
-            (keyword.node.to_ascii_uppercase(), "upper")
+            (keyword.node.to_ascii_uppercase(), "uppercase")
         };
         if keyword.node != right {
-            let message = format!("`{}` is not in {casing} case as most instructions are", keyword.node);
+            let written = &keyword.node;
+            let message = format!("Command '{written}' should match the case of the command majority ({casing})");
             let label = format!("write `{right}`");
             fix::replace(findings.add(CONSISTENT_INSTRUCTION_CASING, keyword.span, message, label), right);
         }
@@ -115,7 +125,7 @@ fn from(stage: &Stage, as_word: Option<&Word>, references: &References, findings
     let (Some(name), Some(as_word)) = (&stage.name, as_word) else { return };
     let lower = name.node.to_ascii_lowercase();
     if name.node != lower {
-        let message = format!("stage name `{}` should be in lower case", name.node);
+        let message = format!("Stage name '{}' should be lowercase", name.node);
         let label = format!("write `{lower}`");
         let finding = findings.add_to(&stage.from, STAGE_NAME_CASING, name.span, message, label);
         if let Some(finding) = fix::replace(finding, lower.clone()) {
@@ -130,17 +140,17 @@ fn from(stage: &Stage, as_word: Option<&Word>, references: &References, findings
         (*keyword == keyword.to_ascii_uppercase()).then_some("AS")
     };
     if let Some(right) = right.filter(|right| *right != as_word.node) {
-        let message = format!("`{}` is not in the same case as `{keyword}`", as_word.node);
+        let message = format!("'{}' and '{keyword}' keywords' casing do not match", as_word.node);
         let label = format!("write `{right}`");
         fix::replace(findings.add_to(&stage.from, FROM_AS_CASING, as_word.span, message, label), right.to_owned());
     }
-    description(&stage.from, "stage", &[lower.as_str()], findings);
+    description(&stage.from, "FROM", &[lower.as_str()], findings);
 }
 
 fn one_instruction(instruction: &Instruction, findings: &mut Findings<'_>) {
     match &instruction.kind {
         Kind::Maintainer(_) => {
-            let message = "MAINTAINER is deprecated".to_owned();
+            let message = "Maintainer instruction is deprecated in favor of using label".to_owned();
             let label = "use `LABEL org.opencontainers.image.authors=` instead".to_owned();
             let (source, escape) = (findings.source, findings.escape);
             let finding = findings.add_to(instruction, MAINTAINER_DEPRECATED, instruction.keyword.span, message, label);
@@ -148,21 +158,21 @@ fn one_instruction(instruction: &Instruction, findings: &mut Findings<'_>) {
         }
         Kind::Arg(definitions) => {
             let names: Vec<&str> = definitions.iter().map(|definition| definition.name.node.as_str()).collect();
-            description(instruction, "argument", &names, findings);
+            description(instruction, "ARG", &names, findings);
         }
         _ => {}
     }
 }
 
 /// The comment above a definition is to start with its name.
-fn description(instruction: &Instruction, what: &str, names: &[&str], findings: &mut Findings<'_>) {
+fn description(instruction: &Instruction, keyword: &str, names: &[&str], findings: &mut Findings<'_>) {
     let Some(last) = instruction.comments.last() else { return };
     let described = last.split(' ').next().unwrap_or_default();
     if names.contains(&described) {
         return;
     }
-    let name = if let [name] = names { name } else { "<name>" };
-    let message = format!("the comment above does not describe the {what}");
-    let label = format!("write `# {name} <description>`, or an empty comment line in between");
+    let name = if let [name] = names { name } else { "<arg_key>" };
+    let message = format!("Comment for {keyword} should follow the format: `# {name} <description>`");
+    let label = "if the comment above describes something else, put an empty comment line in between".to_owned();
     findings.add_to(instruction, INVALID_DEFINITION_DESCRIPTION, instruction.keyword.span, message, label);
 }

@@ -13,7 +13,7 @@ mod stage;
 pub use checks::{Checks, ChecksError, RuleSet};
 pub(super) use file::{LineFacts, parsed};
 pub use rules::{RULES, RuleInfo, rule_info, rule_url};
-pub use stage::{expanded_port, stage};
+pub use stage::{Line, expanded_port, lines_of_stage, stage};
 
 use super::ast::{Dockerfile, Instruction};
 use crate::diag::{Diagnostic, Source, Span};

@@ -6,9 +6,9 @@
 mod fields;
 mod value;
 
-use super::ast::{Mount, MountKind, Sharing};
+use super::ast::{Mount, MountKind, Sharing, Word};
 use super::expand::ExpandError;
-use crate::diag::nearest;
+use crate::diag::{Span, nearest};
 use fields::fields;
 use value::{boolean, number, size};
 
@@ -175,6 +175,23 @@ pub struct Device {
     pub name: String,
     /// Whether the step fails when there is no such device.
     pub required: bool,
+}
+
+/// Returns where the field stands that an error is about, or the whole value if that is not certain.
+pub fn culprit(value: &Word, error: &MountError) -> Span {
+    let text = &value.node;
+    // Quotes and escapes that were removed leave the span longer than the text.
+    if value.span.end - value.span.start != text.len() {
+        return value.span;
+    }
+    let mut start = 0;
+    for field in text.split(',') {
+        if error.is_about(field) {
+            return Span::new(value.span.start + start, value.span.start + start + field.len());
+        }
+        start += field.len() + 1;
+    }
+    value.span
 }
 
 /// Checks what can be known of a mount before its variables are.

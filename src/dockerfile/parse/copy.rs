@@ -1,5 +1,6 @@
 //! `COPY` and `ADD`.
 
+use super::MAX_DOCKERFILE_BYTES;
 use super::fault::{Fault, Result};
 use super::flags::{FlagKind, Flags, Table};
 use super::heredoc::{Captured, Opening, opening};
@@ -7,6 +8,7 @@ use super::logical::Part;
 use super::statement::Statement;
 use crate::diag::Span;
 use crate::dockerfile::ast::{Copy, Heredoc, Kind, Word};
+use std::collections::HashMap;
 
 const COPY_FLAGS: Table = &[
     ("chown", FlagKind::Text),
@@ -38,16 +40,19 @@ pub(super) fn parse(statement: &Statement<'_>, captured: &[Captured]) -> Result<
         None => return Err(statement.missing(format!("{name} requires at least two arguments, but none was provided"))),
         Some(only) if words.is_empty() => {
             let message = format!("{name} requires at least two arguments, but only one was provided");
-            return Err(Fault::new(only.span, message).label("destination could not be determined"));
+            return Err(Fault::new(only.span, message)
+                .label("destination could not be determined")
+                .hint(format!("write `{name} SOURCE ... DESTINATION`")));
         }
         Some(destination) => destination,
     };
     let is_copy = name == "COPY";
     let flags = Flags::read(&statement.flags, if is_copy { COPY_FLAGS } else { ADD_FLAGS })?;
     if opening(&destination.node).is_some() {
-        return Err(Fault::new(destination.span, format!("{name} cannot accept a heredoc as a destination")));
+        return Err(Fault::new(destination.span, format!("{name} cannot accept a heredoc as a destination"))
+            .hint(format!("put the path of the file behind it: `{name} {} /PATH`", destination.node)));
     }
-    let (sources, heredocs) = split_sources(words, captured);
+    let (sources, heredocs) = split_sources(words, captured)?;
     let copy = Copy {
         sources,
         heredocs,
@@ -66,21 +71,30 @@ pub(super) fn parse(statement: &Statement<'_>, captured: &[Captured]) -> Result<
 }
 
 /// Separates the sources that are here documents from the paths.
-fn split_sources(words: Vec<Word>, captured: &[Captured]) -> (Vec<Word>, Vec<Heredoc>) {
-    let mut heredocs = Vec::new();
-    let mut sources = Vec::new();
+///
+/// Two of one name have the content of the last one, so that a line of names could ask for any number of copies of one
+/// large document: together they may be as large as a Dockerfile.
+fn split_sources(words: Vec<Word>, captured: &[Captured]) -> Result<(Vec<Word>, Vec<Heredoc>)> {
+    let by_name: HashMap<&str, &Heredoc> =
+        captured.iter().map(|captured| (captured.heredoc.name.as_str(), &captured.heredoc)).collect();
+    let (mut sources, mut heredocs, mut total) = (Vec::new(), Vec::new(), 0);
     for word in words {
-        match opening(&word.node) {
-            Some(opening) => heredocs.push(content(opening, word.span, captured)),
-            None => sources.push(word),
+        let Some(opening) = opening(&word.node) else {
+            sources.push(word);
+            continue;
+        };
+        let found = by_name.get(opening.name.as_str()).copied();
+        total += found.map_or(0, |found| found.body.len());
+        if total > MAX_DOCKERFILE_BYTES {
+            let message = format!("the heredocs of one instruction are larger than {MAX_DOCKERFILE_BYTES} bytes");
+            return Err(Fault::new(word.span, message).hint("give each heredoc a name of its own"));
         }
+        heredocs.push(content(opening, word.span, found));
     }
-    (sources, heredocs)
+    Ok((sources, heredocs))
 }
 
-/// Returns the content of a here document by name; two of one name have the content of the last one.
-fn content(opening: Opening, span: Span, captured: &[Captured]) -> Heredoc {
-    let found = captured.iter().rev().map(|captured| &captured.heredoc).find(|heredoc| heredoc.name == opening.name);
+fn content(opening: Opening, span: Span, found: Option<&Heredoc>) -> Heredoc {
     match found {
         Some(heredoc) => Heredoc { expand: opening.expand, ..heredoc.clone() },
         // The JSON form captures no bodies: the file is empty.

@@ -45,22 +45,30 @@ impl Flags {
             let fault = Fault::new(flag_span(word, flag), format!("unknown flag: `{flag}`"));
             return Err(match nearest(name, table.iter().map(|(known, _)| *known)) {
                 Some(best) => fault.label(format!("did you mean `--{best}`?")),
-                None => fault,
+                None if table.is_empty() => fault.hint("this instruction has no flags"),
+                None => {
+                    let known: Vec<String> = table.iter().map(|(known, _)| format!("`--{known}`")).collect();
+                    fault.hint(format!("the flags of this instruction are {}", known.join(", ")))
+                }
             });
         };
         if *kind != FlagKind::Texts && self.given.iter().any(|(given, _)| given == name) {
-            return Err(Fault::new(word.span, format!("duplicate flag specified: `{flag}`")));
+            return Err(
+                Fault::new(word.span, format!("duplicate flag specified: `{flag}`")).label("it was given before")
+            );
         }
         let value = match (kind, value) {
             (FlagKind::Bool, None) => "true".to_owned(),
             (FlagKind::Bool, Some(value)) if value.eq_ignore_ascii_case("true") => "true".to_owned(),
             (FlagKind::Bool, Some(value)) if value.eq_ignore_ascii_case("false") => "false".to_owned(),
             (FlagKind::Bool, Some("")) | (FlagKind::Text | FlagKind::Texts, None) => {
-                return Err(Fault::new(word.span, format!("missing a value on flag: `{flag}`")));
+                let hint = format!("write the value behind `=`, without blanks: `{flag}=VALUE`");
+                return Err(Fault::new(word.span, format!("missing a value on flag: `{flag}`")).hint(hint));
             }
             (FlagKind::Bool, Some(value)) => {
                 let message = format!("expecting boolean value for flag `{flag}`, not: `{value}`");
-                return Err(Fault::new(value_span(word), message));
+                let hint = format!("write `{flag}`, or `{flag}=false`");
+                return Err(Fault::new(value_span(word), message).hint(hint));
             }
             (FlagKind::Text | FlagKind::Texts, Some(value)) => value.to_owned(),
         };
@@ -91,7 +99,9 @@ impl Flags {
 
 /// Returns where the name stands in a flag that is written without quotes; else where the flag stands.
 fn flag_span(word: &FlagWord, flag: &str) -> Span {
-    Span::new(word.span.start, word.span.end.min(word.span.start + flag.len()))
+    // Quotes and escapes that were removed leave the span longer than the text: its middle may be inside of a character.
+    let is_plain = word.span.end - word.span.start == word.text.len();
+    if is_plain { Span::new(word.span.start, word.span.start + flag.len()) } else { word.span }
 }
 
 /// Returns where the value stands: behind the `=` when nothing was quoted, else the whole flag.

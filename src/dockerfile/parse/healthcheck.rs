@@ -54,7 +54,8 @@ fn with_command(statement: &Statement<'_>, rest: Part<'_>, flags: &Flags) -> Res
         Command::Shell(text) => text.node.is_empty(),
     };
     if is_empty {
-        return Err(Fault::new(statement.args.span(), "missing command after HEALTHCHECK CMD"));
+        return Err(Fault::new(statement.args.span(), "missing command after HEALTHCHECK CMD")
+            .hint("write `HEALTHCHECK CMD COMMAND`"));
     }
     Ok(Kind::Healthcheck(HealthcheckSpec {
         command: Some(command),

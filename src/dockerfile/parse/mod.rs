@@ -19,7 +19,7 @@ mod tests;
 
 use super::ast::{Dockerfile, Instruction, Kind, Stage};
 use super::lint;
-use crate::diag::{Diagnostic, Exit, Source, Span};
+use crate::diag::{Diagnostic, Exit, Failure, Source, Span};
 use fault::{Fault, Result};
 use instruction::{FromParts, Parsed as Line};
 use reader::Reader;
@@ -49,23 +49,26 @@ pub struct Parsed {
 /// Whatever the reference parser refuses, with its place; see also [`MAX_DOCKERFILE_BYTES`] and [`MAX_INSTRUCTIONS`].
 #[allow(clippy::result_large_err)] // once a build, and what callers pass on
 pub fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Parsed, Diagnostic> {
-    parse_checked(name, bytes, None)
+    parse_checked(name, bytes, None).map_err(|failure| failure.error)
 }
 
 /// Parses a Dockerfile as [`parse`] does, with other lint rules than its `# check=` says: `checks` is the value of the
 /// build argument BUILDKIT_DOCKERFILE_CHECK.
 ///
 /// # Errors
-/// As [`parse`], and where `checks` is not well formed.
+/// As [`parse`], with what was found in front of the mistake, and where `checks` is not well formed.
 #[allow(clippy::result_large_err)]
-pub fn parse_checked(name: &str, bytes: &[u8], checks: Option<&str>) -> std::result::Result<Parsed, Diagnostic> {
+pub fn parse_checked(name: &str, bytes: &[u8], checks: Option<&str>) -> std::result::Result<Parsed, Failure> {
     if bytes.len() > MAX_DOCKERFILE_BYTES {
         let message = format!("{name} is larger than {MAX_DOCKERFILE_BYTES} bytes");
-        return Err(Diagnostic::error(Exit::Usage, message));
+        return Err(Diagnostic::error(Exit::Usage, message).into());
     }
     let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let source = Source::new(name, text);
-    let (dockerfile, facts) = dockerfile(&source).map_err(|fault| fault.into_diagnostic(&source))?;
+    let directives = directive::read(&source.text).map_err(|fault| fault.into_diagnostic(&source))?;
+    let mut lines = Lines::new(&source, directives);
+    let read = lines.read();
+    let Lines { dockerfile, facts, .. } = lines;
     let checks = match checks {
         Some(value) => lint::Checks::parse(value).map_err(|error| {
             Diagnostic::error(Exit::Usage, error.to_string()).note("in the build argument BUILDKIT_DOCKERFILE_CHECK")
@@ -77,8 +80,11 @@ pub fn parse_checked(name: &str, bytes: &[u8], checks: Option<&str>) -> std::res
                 .hint("the options are `skip=RULE,..`, `error=true` and `experimental=RULE,..`, between them `;`")
         })?,
     };
-    let warnings = lint::parsed(&dockerfile, &facts, &checks);
-    Ok(Parsed { dockerfile, warnings })
+    let warnings = lint::parsed(&dockerfile, &facts, &checks, read.is_ok());
+    match read {
+        Ok(()) => Ok(Parsed { dockerfile, warnings }),
+        Err(fault) => Err(Failure { error: fault.into_diagnostic(&source), findings: warnings }),
+    }
 }
 
 /// Parses an `ONBUILD` trigger of a base image's config; here documents may follow on further lines.
@@ -115,40 +121,55 @@ fn trigger(text: &str) -> Result<Instruction> {
     }
 }
 
-/// Parses the text; returns with it what only the lines knew and the lint rules need.
-fn dockerfile(source: &Arc<Source>) -> Result<(Dockerfile, lint::LineFacts)> {
-    let directives = directive::read(&source.text)?;
-    let mut dockerfile = Dockerfile {
-        source: source.clone(),
-        escape: directives.escape,
-        syntax: directives.syntax,
-        check: directives.check,
-        global_args: Vec::new(),
-        stages: Vec::new(),
-    };
-    let mut facts = lint::LineFacts::default();
-    let mut reader = Reader::new(&source.text, directives.end, directives.escape);
-    let mut count = 0;
-    while let Some(mut logical) = reader.logical() {
-        let empty = std::mem::take(&mut logical.empty_continuations);
-        facts.empty_continuations.extend(Some(empty).filter(|lines| !lines.is_empty()));
-        count += 1;
-        if count > MAX_INSTRUCTIONS {
-            return Err(Fault::new(logical.span, format!("there are more than {MAX_INSTRUCTIONS} instructions")));
+/// A Dockerfile while it is read: what stands in front of a mistake is kept.
+struct Lines {
+    dockerfile: Dockerfile,
+    /// What only the lines know and the lint rules need.
+    facts: lint::LineFacts,
+    /// Where the directives end.
+    start: usize,
+}
+
+impl Lines {
+    fn new(source: &Arc<Source>, directives: directive::Directives) -> Lines {
+        let dockerfile = Dockerfile {
+            source: source.clone(),
+            escape: directives.escape,
+            syntax: directives.syntax,
+            check: directives.check,
+            global_args: Vec::new(),
+            stages: Vec::new(),
+        };
+        Lines { dockerfile, facts: lint::LineFacts::default(), start: directives.end }
+    }
+
+    /// Reads all instructions.
+    fn read(&mut self) -> Result<()> {
+        let source = self.dockerfile.source.clone();
+        let escape = self.dockerfile.escape;
+        let mut reader = Reader::new(&source.text, self.start, escape);
+        let mut count = 0;
+        while let Some(mut logical) = reader.logical() {
+            let empty = std::mem::take(&mut logical.empty_continuations);
+            self.facts.empty_continuations.extend(Some(empty).filter(|lines| !lines.is_empty()));
+            count += 1;
+            if count > MAX_INSTRUCTIONS {
+                return Err(Fault::new(logical.span, format!("there are more than {MAX_INSTRUCTIONS} instructions")));
+            }
+            match instruction::parse(&mut logical, &mut reader, escape)? {
+                Line::From(from, parts) => self.dockerfile.stages.push(stage(from, parts, &mut self.facts)),
+                Line::Other(instruction) => add(&mut self.dockerfile, instruction)?,
+            }
         }
-        match instruction::parse(&mut logical, &mut reader, directives.escape)? {
-            Line::From(from, parts) => dockerfile.stages.push(stage(from, parts, &mut facts)),
-            Line::Other(instruction) => add(&mut dockerfile, instruction)?,
+        if count == 0 {
+            return Err(Fault::new(Span::new(0, 0), "file with no instructions").hint("start with `FROM image`"));
         }
+        if self.dockerfile.stages.is_empty() {
+            let end = self.dockerfile.global_args.last().map_or(Span::new(0, 0), |last| last.span);
+            return Err(Fault::new(end, "no build stage: there is no `FROM`").hint("add `FROM image` below the `ARG`s"));
+        }
+        Ok(())
     }
-    if count == 0 {
-        return Err(Fault::new(Span::new(0, 0), "file with no instructions").hint("start with `FROM image`"));
-    }
-    if dockerfile.stages.is_empty() {
-        let end = dockerfile.global_args.last().map_or(Span::new(0, 0), |last| last.span);
-        return Err(Fault::new(end, "no build stage: there is no `FROM`").hint("add `FROM image` below the `ARG`s"));
-    }
-    Ok((dockerfile, facts))
 }
 
 fn stage(from: Instruction, parts: FromParts, facts: &mut lint::LineFacts) -> Stage {

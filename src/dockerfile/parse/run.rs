@@ -4,7 +4,6 @@ use super::fault::{Fault, Result};
 use super::flags::{FlagKind, Flags, Table};
 use super::heredoc::Captured;
 use super::statement::Statement;
-use crate::diag::Span;
 use crate::diag::nearest;
 use crate::dockerfile::ast::{Command, Kind, Run, Word};
 use crate::dockerfile::mount;
@@ -62,9 +61,13 @@ pub(super) fn shell(statement: &Statement<'_>) -> Result<Kind> {
     match &statement.json {
         Some(words) if !words.is_empty() => Ok(Kind::Shell(words.iter().map(|word| word.node.clone()).collect())),
         None if !statement.args.text().is_empty() => {
-            let words: Vec<_> = statement.args.text().split_whitespace().map(|word| format!("{word:?}")).collect();
-            Err(Fault::new(statement.args.span(), "SHELL requires the arguments to be in JSON form")
-                .hint(format!("write `SHELL [{}]`", words.join(", "))))
+            let text = statement.args.text();
+            let fault = Fault::new(statement.args.span(), "SHELL requires the arguments to be in JSON form");
+            if text.starts_with('[') {
+                return Err(fault.hint("put double quotes around every member and a comma between two of them"));
+            }
+            let words: Vec<_> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
+            Err(fault.hint(format!("write `SHELL [{}]`", words.join(", "))))
         }
         _ => Err(statement.missing("SHELL requires at least one argument")),
     }
@@ -82,25 +85,8 @@ fn one_of(what: &str, value: &Word, known: &[&'static str]) -> Result<()> {
     })
 }
 
-/// Returns where the field stands that an error is about, or the whole value if that is not certain.
-fn culprit(value: &Word, error: &mount::MountError) -> Span {
-    let text = &value.node;
-    // Quotes and escapes that were removed leave the span longer than the text.
-    if value.span.end - value.span.start != text.len() {
-        return value.span;
-    }
-    let mut start = 0;
-    for field in text.split(',') {
-        if error.is_about(field) {
-            return Span::new(value.span.start + start, value.span.start + start + field.len());
-        }
-        start += field.len() + 1;
-    }
-    value.span
-}
-
 fn refused(value: &Word, error: &mount::MountError) -> Box<Fault> {
-    let fault = Fault::new(culprit(value, error), error.to_string());
+    let fault = Fault::new(mount::culprit(value, error), error.to_string());
     match error.hint() {
         Some(hint) => fault.hint(hint),
         None => fault,

@@ -55,7 +55,10 @@ fn errors_point_at_the_word_that_is_wrong() {
         ),
         ("FROM --plaform=x a\n", "1:6 [--plaform] unknown flag: `--plaform` | did you mean `--platform`?"),
         ("FROM --platform a\n", "1:6 [--platform] missing a value on flag: `--platform` | "),
-        ("FROM a\nCOPY --from=b --from=c d e\n", "2:15 [--from=c] duplicate flag specified: `--from` | "),
+        (
+            "FROM a\nCOPY --from=b --from=c d e\n",
+            "2:15 [--from=c] duplicate flag specified: `--from` | it was given before",
+        ),
         ("FROM a\nCOPY --link=maybe b c\n", "2:13 [maybe] expecting boolean value for flag `--link`, not: `maybe` | "),
         (
             "FROM a\nCOPY b\n",
@@ -357,4 +360,19 @@ proptest! {
         }
         let _ = crate::dockerfile::mount::parse_mount(&text, &mut |value| Ok(value.to_owned()));
     }
+}
+
+#[test]
+fn one_large_heredoc_cannot_be_asked_for_any_number_of_times() {
+    let (count, line) = (200, "x".repeat(1 << 20));
+    let text = format!("FROM a\nCOPY {}/b/\n{}{line}\nE\n", "<<E ".repeat(count), "E\n".repeat(count - 1));
+    let error = parse("Dockerfile", text.as_bytes()).unwrap_err();
+    assert_eq!(error.message, "the heredocs of one instruction are larger than 16777216 bytes");
+}
+
+#[test]
+fn an_unknown_flag_with_quotes_is_pointed_at_as_a_whole() {
+    let text = "FROM a\nCOPY --c''\u{fffd}\u{fffd}=x a b\n";
+    let span = parse("Dockerfile", text.as_bytes()).unwrap_err().place.unwrap().span;
+    assert_eq!(&text[span.start..span.end], "--c''\u{fffd}\u{fffd}=x");
 }

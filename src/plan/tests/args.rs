@@ -164,3 +164,13 @@ fn arguments_that_steer_the_builder() {
     let builder = crate::plan::BuilderArgs::of(&args);
     assert_eq!((builder.multi_platform, builder.keep_git_dir), (Some(true), true));
 }
+
+#[test]
+fn texts_are_limited_together() {
+    let doubled = "ENV A=$A$A$A$A\n".repeat(10);
+    let text = format!("FROM busybox\nENV A=abcd\n{doubled}{}", "LABEL a=$A\n".repeat(20));
+    for text in [text, format!("FROM busybox\n{}", "WORKDIR some/longer/path/name\n".repeat(3000))] {
+        let error = Bench::new().error(&text);
+        assert!(error.contains("texts of the Dockerfile are larger than 67108864 bytes together"), "{error}");
+    }
+}

@@ -139,7 +139,7 @@ impl Bench {
 
     fn try_plan(&mut self, text: &str) -> Result<Planned, Diagnostic> {
         let parsed = dockerfile::parse("Dockerfile", text.as_bytes())?;
-        plan(&parsed.dockerfile, &self.options, &mut self.world)
+        plan(&parsed.dockerfile, &self.options, &mut self.world).map_err(|failure| failure.error)
     }
 
     fn plan(mut self, text: &str) -> Planned {

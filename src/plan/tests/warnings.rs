@@ -127,6 +127,13 @@ fn the_outline_of_a_target_has_what_it_can_be_given() {
 }
 
 #[test]
+fn the_outline_has_what_an_earlier_definition_used() {
+    let planned = plan_of("ARG A=1\nARG B=2\nARG C=$A\nARG C=x$C\nFROM busybox\nARG C\n");
+    let args: Vec<_> = planned.outline.args.iter().map(|arg| (arg.name.as_str(), arg.value.as_str())).collect();
+    assert_eq!(args, [("A", "1"), ("C", "x1")]);
+}
+
+#[test]
 fn progress_shows_values_of_variables() {
     let planned = plan_of("FROM busybox\nENV D=/d\nCOPY \"a\" $D\nRUN echo \"$D\" $X\nWORKDIR $D/e\n");
     assert_eq!(planned.labels()[1..], ["[2/4] COPY a /d", "[3/4] RUN echo \"/d\" $X", "[4/4] WORKDIR /d/e"]);

@@ -88,7 +88,7 @@ isolation: root
  => CACHED [2/3] COPY . /src                           0.0s
  => [3/3] RUN make                                     0.3s
 
-WARN: Dockerfile:1:6: no tag [Untagged]
+WARN: Dockerfile:1:6: Untagged: no tag
 
 image   app:1, app:latest
 digest  sha256:bbbb
