@@ -74,7 +74,7 @@ fn look(row: &Value) -> Inspected {
     let build_args: BTreeMap<_, _> = args.map(|(name, value)| (name.clone(), value.as_str().unwrap().into())).collect();
     let target = row["target"].as_str().map(str::to_owned);
     let options = Options {
-        capabilities: Default::default(),
+        capabilities: cooper::sys::capability::Capabilities::DOCKER,
         all_stages: target.is_none(),
         target,
         build_args,

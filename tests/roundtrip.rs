@@ -20,7 +20,7 @@ static SPAN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"Span \{ start: (\d+
 fn shape(mut dockerfile: Dockerfile) -> String {
     fn erase(instruction: &mut Instruction) {
         instruction.text.clear();
-        if let Kind::Onbuild { instruction, .. } = &mut instruction.kind {
+        if let Kind::Onbuild { instruction: Ok(instruction), .. } = &mut instruction.kind {
             erase(instruction);
         }
     }

@@ -485,7 +485,7 @@ fn the_doctor_tells_of_this_machine() {
     let bench = Bench::new();
     let output = bench.run(&["doctor", "--format", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["rungs"].as_array().unwrap().len(), 5);
+    assert_eq!(report["rungs"].as_array().unwrap().len(), 6);
     let store = bench.path("store");
     assert_eq!(report["facts"]["store"], json!(store.to_str().unwrap()));
     let part = |name: &str| report["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned();

@@ -134,6 +134,7 @@ fn description(rung: Rung) -> &'static str {
         Rung::Rootless => "a user namespace with subordinate ids",
         Rung::SingleId => "a user namespace with one id",
         Rung::Chroot => "chroot; files, processes and network are those of this container",
+        Rung::Trace => "tracing, with paths answered by the builder",
         Rung::None => "everything but RUN",
     }
 }

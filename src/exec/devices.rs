@@ -25,8 +25,9 @@ pub fn check(build: &Build<'_>, op: &RunOp) -> Result<(), Diagnostic> {
     if op.devices.is_empty() {
         return Ok(());
     }
-    if build.session.entered().rung == Rung::Chroot {
-        let message = "`RUN --device` is not possible with isolation `chroot`, where nothing can be mounted";
+    let rung = build.session.entered().rung;
+    if matches!(rung, Rung::Chroot | Rung::Trace) {
+        let message = format!("`RUN --device` is not possible with isolation `{rung}`, where nothing can be mounted");
         return Err(Diagnostic::error(Exit::Isolation, message)
             .hint("build with isolation `root`, `rootless` or `single-id`; `cooper doctor` says what they take"));
     }

@@ -25,7 +25,7 @@ pub fn run(
     task: &Task,
 ) -> Result<FileSystem, Diagnostic> {
     let session = build.session;
-    if session.entered().rung == Rung::Chroot && op.network == Network::None {
+    if matches!(session.entered().rung, Rung::Chroot | Rung::Trace) && op.network == Network::None {
         task.detail("no network by a filter of system calls: no sockets but local ones, and no 127.0.0.1 either");
     }
     let workspace = Workspace::open(session, base, Writer::Any)?;

@@ -76,7 +76,7 @@ impl Session {
     /// Whether overlays can be mounted over the layers of this store; tried when it is first asked for.
     pub fn has_overlay(&self) -> bool {
         *self.has_overlay.get_or_init(|| {
-            if matches!(self.entered.rung, Rung::Chroot | Rung::None) {
+            if matches!(self.entered.rung, Rung::Chroot | Rung::Trace | Rung::None) {
                 return false;
             }
             let Err(refused) = overlay_works(self.store.root(), self.form()) else { return true };

@@ -372,7 +372,7 @@ impl<'a> Placer<'a> {
             chmod_at(directory, name, Mode::from_raw_mode(entry.mode))?;
         }
         if let Some((fd, value)) = value {
-            rustix::fs::fsetxattr(&fd, CAPABILITY_XATTR, &value, XattrFlags::empty())?;
+            owner::set_capability(&fd, &value)?;
         }
         self.time_at(entry)
     }
@@ -382,7 +382,7 @@ impl<'a> Placer<'a> {
         let (directory, name) = self.parent_of(&entry.path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(directory, name, flags, Mode::empty())?;
-        Ok(read_xattr(&fd, CAPABILITY_XATTR)?.map(|value| (fd, value)))
+        Ok(owner::capability(&fd)?.map(|value| (fd, value)))
     }
 
     /// Makes something that must not be there yet; what is there is removed first, and only then.
@@ -462,11 +462,15 @@ impl<'a> Placer<'a> {
         rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
         for (name, value) in &entry.xattrs {
             // Overlayfs's own would make this layer show or hide files of others, ours give files away: never set.
-            if is_overlay_xattr(name) || name == owner::OWNER_XATTR.as_bytes() {
+            if is_overlay_xattr(name) || name.starts_with(owner::OWN_XATTRS.as_bytes()) {
                 self.dropped_xattrs += 1;
                 continue;
             }
-            match rustix::fs::fsetxattr(fd, OsStr::from_bytes(name), value, XattrFlags::empty()) {
+            let set = match name.as_slice() == CAPABILITY_XATTR.as_bytes() {
+                true => owner::set_capability(fd, value),
+                false => rustix::fs::fsetxattr(fd, OsStr::from_bytes(name), value, XattrFlags::empty()),
+            };
+            match set {
                 Ok(()) => {}
                 // A user namespace may not set some, and some file systems know none.
                 Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => self.dropped_xattrs += 1,

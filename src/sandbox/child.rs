@@ -9,7 +9,8 @@ use super::mountpoint::{Kind, ensure, is_proc};
 use super::network;
 use super::rootfs::{self, Staging};
 use super::seccomp;
-use super::wire::{self, Failure, Pool, Spec};
+use super::trace;
+use super::wire::{self, Failure, Pool, Spec, Way};
 use crate::sys::capability::Capabilities;
 use crate::sys::{Root, mount, notify, owner, process, restrict};
 use rustix::fs::{Mode, OFlags};
@@ -21,6 +22,9 @@ use std::path::Path;
 
 /// Name of the stage whose failure is the command's own.
 pub(super) const STAGE_EXEC: &str = "execute the command";
+
+/// Name of the stage in which a step comes to be traced.
+pub(super) const STAGE_TRACE: &str = "let the builder trace the step";
 
 /// Where `execvp` looks when the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -54,7 +58,11 @@ pub fn child_main() -> ! {
         if !is_reader_alive(&failure) {
             std::process::exit(1);
         }
-        let Err(failed) = if spec.is_chroot { chroot::run(&spec, &pool, &failure) } else { run(&spec, &pool) };
+        let Err(failed) = match spec.way {
+            Way::Namespaces => run(&spec, &pool),
+            Way::Chroot => chroot::run(&spec, &pool, &failure),
+            Way::Trace => trace::run(&spec, &pool, &failure),
+        };
         report(failure, failed);
     }
     std::process::exit(1);

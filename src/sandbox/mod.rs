@@ -21,6 +21,7 @@ mod subid;
 pub mod supervise;
 mod surroundings;
 mod survey;
+mod trace;
 pub mod user;
 mod wire;
 

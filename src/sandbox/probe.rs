@@ -26,13 +26,15 @@ pub enum Rung {
     SingleId,
     /// Root that may neither make namespaces nor mounts: chroot.
     Chroot,
+    /// Nothing of all that, but processes can be traced: paths are answered by the builder.
+    Trace,
     /// Nothing: all but RUN.
     None,
 }
 
 impl Rung {
     /// All of them, the best first.
-    pub const ALL: [Rung; 5] = [Rung::Root, Rung::Rootless, Rung::SingleId, Rung::Chroot, Rung::None];
+    pub const ALL: [Rung; 6] = [Rung::Root, Rung::Rootless, Rung::SingleId, Rung::Chroot, Rung::Trace, Rung::None];
 
     /// Returns its name for `--isolation`.
     pub fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Rung {
             Rung::Rootless => "rootless",
             Rung::SingleId => "single-id",
             Rung::Chroot => "chroot",
+            Rung::Trace => "trace",
             Rung::None => "none",
         }
     }
@@ -51,6 +54,9 @@ impl Rung {
     pub fn lacks(self) -> &'static str {
         match self {
             Rung::SingleId => "owners, users and device nodes are emulated",
+            Rung::Trace => {
+                "owners, users, paths and device nodes are emulated, processes and network are the container's"
+            }
             Rung::Chroot => "RUN shares files, processes and network of this container, and root can leave its chroot",
             Rung::Root | Rung::Rootless | Rung::None => "",
         }
@@ -89,7 +95,7 @@ pub fn reason(error: &io::Error) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
     /// `--isolation` has a value that is none.
-    #[error("unknown isolation `{0}`: it is one of auto, root, rootless, single-id, chroot, none")]
+    #[error("unknown isolation `{0}`: it is one of auto, root, rootless, single-id, chroot, trace, none")]
     Unknown(String),
     /// The machine does not allow it.
     #[error("isolation `{rung}` is not possible here: {wall}")]
@@ -167,6 +173,7 @@ pub struct Probe {
     root_mounts: OnceLock<Result<(), Wall>>,
     user_namespace: OnceLock<Result<(), Wall>>,
     id_map: OnceLock<Result<IdMap, Wall>>,
+    tracing: OnceLock<Result<(), Wall>>,
 }
 
 /// Looks at this process.  What must be tried is tried when it is first asked for; nothing on the machine changes.
@@ -189,6 +196,7 @@ pub fn probe() -> Probe {
         root_mounts: OnceLock::new(),
         user_namespace: OnceLock::new(),
         id_map: OnceLock::new(),
+        tracing: OnceLock::new(),
     }
 }
 
@@ -224,6 +232,7 @@ impl Probe {
                 "chroot needs root with CAP_SYS_CHROOT",
                 Surroundings::detect().setting("securityContext: {runAsUser: 0}", "--user 0"),
             )),
+            Rung::Trace => self.tracing().clone(),
             Rung::None => Ok(()),
         }
     }
@@ -275,6 +284,27 @@ impl Probe {
                     ),
                 )
             })
+        })
+    }
+
+    pub(super) fn tracing(&self) -> &Result<(), Wall> {
+        self.tracing.get_or_init(|| {
+            let attempts = [
+                ("ptrace", attempt::trace()),
+                ("seccomp notification", attempt::listener()),
+                ("process_vm_readv", attempt::read_memory()),
+            ];
+            for (name, attempt) in attempts {
+                let Err(error) = attempt else { continue };
+                return Err(Wall::new(
+                    format!("{name} is refused ({})", reason(&error)),
+                    Surroundings::detect().setting(
+                        "securityContext: {seccompProfile: {type: Unconfined}}",
+                        "--security-opt seccomp=unconfined",
+                    ),
+                ));
+            }
+            Ok(())
         })
     }
 
@@ -418,6 +448,7 @@ mod tests {
             root_mounts: OnceLock::from(refused()),
             user_namespace: OnceLock::from(refused()),
             id_map: OnceLock::from(Err(Wall::new("no ids", "usermod"))),
+            tracing: OnceLock::from(refused()),
         }
     }
 
@@ -436,6 +467,7 @@ mod tests {
         );
         assert_eq!(rung(&Probe { user_namespace: allowed(()), ..process(7, 0) }), Rung::SingleId);
         assert_eq!(rung(&process(0, 1 << CAP_SYS_CHROOT)), Rung::Chroot);
+        assert_eq!(rung(&Probe { tracing: allowed(()), ..process(7, 0) }), Rung::Trace);
         let (last, reason) = process(7, 0).choose(Some("auto")).unwrap();
         assert_eq!(
             (last, reason.as_str()),

@@ -35,13 +35,13 @@ impl Request {
         user: &User,
         failure: RawFd,
         supervision: Option<wire::Supervision>,
-        is_chroot: bool,
+        way: wire::Way,
         network: Option<(&Connector, RawFd)>,
     ) -> Result<Request, RunError> {
         let socket = supervision.as_ref().map(|supervision| supervision.socket);
         let mut pool = Pool::default();
         let mut mounts = Vec::new();
-        let (root, list) = if is_chroot {
+        let (root, list) = if way != wire::Way::Namespaces {
             // What would be mounted is in place already.
             let root = spec.root.as_fd().try_clone_to_owned().map_err(io_error("duplicate a descriptor"))?;
             (root, Vec::new())
@@ -59,7 +59,7 @@ impl Request {
         };
         let wire = wire::Spec {
             root: root.as_raw_fd(),
-            is_chroot,
+            way,
             argv: arguments(spec, &mut pool)?,
             env: environment(spec, user, &mut pool)?,
             cwd: pool.put(spec.cwd.as_os_str().as_bytes()),
@@ -74,7 +74,7 @@ impl Request {
             limits: limits(&spec.ulimits)?,
             is_insecure: spec.is_insecure,
             capabilities: spec.bounds.capabilities.0,
-            has_own_cgroup: spec.bounds.cgroup.is_some() && !is_chroot,
+            has_own_cgroup: spec.bounds.cgroup.is_some() && way == wire::Way::Namespaces,
             has_stdin: spec.stdin.is_some(),
             supervision,
             failure,

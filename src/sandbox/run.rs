@@ -18,6 +18,7 @@ use super::spec::{MountSpec, RunError, RunSpec};
 use super::stubs::Stubs;
 use super::supervise::Supervisor;
 use super::supervise::proc::Proc;
+use super::trace;
 use super::user::{self, User};
 use super::wire;
 use crate::event::Stream;
@@ -90,7 +91,8 @@ impl Runner {
         let prepared = prepare_root(spec, &mut stubs);
         let result = prepared.and_then(|()| match &spec.aside {
             Some(aside) if self.rung == Rung::Chroot => self.run_covered(spec, aside, &user, output, cancel),
-            _ => self.run_prepared(spec, &user, output, cancel),
+            Some(aside) if self.rung == Rung::Trace => self.run_traced(spec, aside, &user, output, cancel),
+            _ => self.run_prepared(spec, &user, None, output, cancel),
         });
         let cleaned = stubs.remove(spec.root);
         let status = result?;
@@ -107,36 +109,55 @@ impl Runner {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        if spec.network == Network::Private {
-            return Err(RunError::Network {
-                what: "isolation `chroot` has no namespaces".to_owned(),
-                mend: "use `--network=none` or `--network=host`".to_owned(),
-            });
-        }
+        self.refuse_private(spec)?;
         let mut covers = Covers::new(spec.root, aside)?;
         let put = covers.put(&network_files(spec, None)?, &spec.mounts, shm_size(spec));
-        let result = put.and_then(|()| self.run_prepared(spec, user, output, cancel));
+        let result = put.and_then(|()| self.run_prepared(spec, user, None, output, cancel));
         let removed = covers.remove();
         let status = result?;
         removed.map_err(io_error("take mounts away"))?;
         Ok(status)
     }
 
-    fn run_prepared(
+    fn refuse_private(&self, spec: &RunSpec<'_>) -> Result<(), RunError> {
+        if spec.network != Network::Private {
+            return Ok(());
+        }
+        Err(RunError::Network {
+            what: format!("isolation `{}` has no namespaces", self.rung),
+            mend: "use `--network=none` or `--network=host`".to_owned(),
+        })
+    }
+
+    /// Runs a step whose paths the builder answers for.
+    fn run_traced(
         &self,
         spec: &RunSpec<'_>,
+        aside: &Path,
         user: &User,
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, RunError> {
-        let is_chroot = self.rung == Rung::Chroot;
-        let plays_user = self.rung == Rung::SingleId;
+        self.refuse_private(spec)?;
+        let prepared = trace::prepare(spec, aside)?;
+        self.run_prepared(spec, user, Some(&prepared), output, cancel)
+    }
+
+    fn run_prepared(
+        &self,
+        spec: &RunSpec<'_>,
+        user: &User,
+        traced: Option<&trace::Prepared>,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, RunError> {
+        let plays_user = matches!(self.rung, Rung::SingleId | Rung::Trace);
         let pipes = Pipes::new(if plays_user { None } else { Some(user) }).map_err(io_error("make pipes"))?;
-        let mut supervisor = self.supervisor(spec, user)?;
+        let mut supervisor = self.supervisor(spec, user, traced)?;
         let sockets = supervisor.as_ref().map(|_| UnixStream::pair()).transpose().map_err(io_error("make a socket"))?;
         let (ours, theirs) = sockets.unzip();
         let supervision = supervisor.as_ref().zip(theirs.as_ref()).map(|(supervisor, theirs)| wire::Supervision {
-            program: supervisor.program(),
+            program: if traced.is_some() { trace::filter(&supervisor.watches()) } else { supervisor.program() },
             fallback: succeed_program(if plays_user { MUST_SUCCEED } else { &[] }),
             socket: theirs.as_raw_fd(),
             plays_user,
@@ -145,7 +166,7 @@ impl Runner {
         let gate = connector.as_ref().map(|_| pipe_with(PipeFlags::CLOEXEC)).transpose();
         let (waiting, gate) = gate.map_err(|error| io_error("make pipes")(error.into()))?.unzip();
         let network = connector.as_ref().zip(waiting.as_ref().map(AsRawFd::as_raw_fd));
-        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, is_chroot, network)?;
+        let request = Request::new(spec, user, pipes.failure.1.as_raw_fd(), supervision, self.way(), network)?;
         let child = self.start(spec, &pipes, &request)?;
         drop((request, theirs, waiting));
         // It ends with the step, or at a failure here.
@@ -160,10 +181,16 @@ impl Runner {
         let mut readers = pipes.into_readers();
         let socket = ours.map(OwnedFd::from);
         let (pumped, status, served) = std::thread::scope(|scope| {
-            let serving = supervisor
-                .as_mut()
-                .zip(socket.as_ref())
-                .map(|(supervisor, socket)| scope.spawn(move || supervisor.serve(socket)));
+            let serving = supervisor.as_mut().zip(socket.as_ref()).map(|(supervisor, socket)| {
+                scope.spawn(move || {
+                    let served = supervisor.serve(socket);
+                    if let Some(traced) = traced {
+                        traced.step.close();
+                    }
+                    served
+                })
+            });
+            let tracing = traced.map(|traced| scope.spawn(|| traced.step.trace(&traced.begin)));
             let pumped = pump(&child, &mut readers, output, cancel, spec.bounds.timeout);
             if pumped.is_err() {
                 self.end(&child);
@@ -171,10 +198,15 @@ impl Runner {
             }
             let status = child.wait().map_err(io_error("wait for the step"));
             // With the first process all others of the step have ended, and so does the serving.
-            (pumped, status, serving.map(std::thread::ScopedJoinHandle::join))
+            let traced = tracing.map(std::thread::ScopedJoinHandle::join);
+            (pumped, status, (serving.map(std::thread::ScopedJoinHandle::join), traced))
         });
         pumped?;
         let failure = readers.failure()?;
+        let (served, traced) = served;
+        if let Some(Ok(Err(error))) = traced {
+            return Err(io_error("trace the step")(error));
+        }
         match served {
             Some(Ok(Err(error))) => return Err(io_error("answer system calls of the step")(error)),
             Some(Ok(Ok(false))) if plays_user && failure.is_none() => output(Stream::Stderr, NOT_PLAYED),
@@ -188,7 +220,7 @@ impl Runner {
 
     /// Ends what a step has started, where no pid namespace ends with its first process.
     fn end(&self, child: &Child) {
-        if self.rung == Rung::Chroot
+        if self.way() != wire::Way::Namespaces
             && let Some(pid) = pid_of(child.as_fd())
         {
             // Without /proc there is nothing to find them by.
@@ -197,19 +229,38 @@ impl Runner {
     }
 
     /// Returns what answers system calls of the step, on the rungs that need it.
-    fn supervisor(&self, spec: &RunSpec<'_>, user: &User) -> Result<Option<Supervisor<'static>>, RunError> {
+    fn supervisor(
+        &self,
+        spec: &RunSpec<'_>,
+        user: &User,
+        traced: Option<&trace::Prepared>,
+    ) -> Result<Option<Supervisor<'static>>, RunError> {
+        if let Some(traced) = traced {
+            let traced = traced.step.clone();
+            let supervisor = Supervisor::new(vec![Box::new(trace::Traced::new(traced.clone(), user))]);
+            return Ok(Some(supervisor.with_paths(traced)));
+        }
         let supervisor = match self.rung {
             Rung::SingleId => Supervisor::new(vec![Box::new(SingleId::new(user))]),
             Rung::Chroot => Supervisor::new(vec![Box::new(proc_of(spec)?)]).with_several_roots(),
             Rung::Rootless => Supervisor::new(vec![Box::new(Devices)]),
-            Rung::Root | Rung::None => return Ok(None),
+            Rung::Root | Rung::Trace | Rung::None => return Ok(None),
         };
         Ok(Some(if spec.is_insecure { supervisor.with_several_roots() } else { supervisor }))
     }
 
+    /// Returns how steps come into their roots.
+    fn way(&self) -> wire::Way {
+        match self.rung {
+            Rung::Root | Rung::Rootless | Rung::SingleId | Rung::None => wire::Way::Namespaces,
+            Rung::Chroot => wire::Way::Chroot,
+            Rung::Trace => wire::Way::Trace,
+        }
+    }
+
     /// Returns the `CLONE_NEW*` flags of a step.
     fn namespaces(&self, spec: &RunSpec<'_>) -> i32 {
-        if self.rung == Rung::Chroot {
+        if self.way() != wire::Way::Namespaces {
             return 0;
         }
         let mut all = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;

@@ -20,8 +20,8 @@ pub(super) struct Bytes {
 pub(super) struct Spec {
     /// A mount that is attached nowhere, or a directory to change the root to.
     pub root: RawFd,
-    /// Whether there are neither namespaces nor mounts.
-    pub is_chroot: bool,
+    /// How the step comes into its root.
+    pub way: Way,
 
     pub argv: Vec<Bytes>,
     pub env: Vec<Bytes>,
@@ -47,6 +47,17 @@ pub(super) struct Spec {
     pub supervision: Option<Supervision>,
     /// Where a [`Failure`] is written; closed by exec.
     pub failure: RawFd,
+}
+
+/// How a step comes into its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Way {
+    /// By mounts, in namespaces of its own.
+    Namespaces,
+    /// By chroot.
+    Chroot,
+    /// Not at all: the builder answers for it.
+    Trace,
 }
 
 /// How the step's calls reach the builder.

@@ -12,6 +12,7 @@ use crate::sys::overlay::OverlayForm;
 use crate::sys::owner::{self, Device, Owner};
 use crate::sys::{Root, list_xattrs, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -178,6 +179,10 @@ impl Entries<'_> {
                 if let Some(value) = read_xattr(fd, &name)? {
                     attributes.kept.insert(name.into_bytes(), without_namespace(value));
                 }
+            } else if name == owner::KEPT_CAPABILITY_XATTR && owner::is_aside() {
+                if let Some(value) = read_xattr(fd, &name)? {
+                    attributes.kept.insert(CAPABILITY_XATTR.into(), value);
+                }
             } else if let Some(form) = self.form {
                 let prefix = form.opaque_xattr().trim_end_matches("opaque");
                 match name.strip_prefix(prefix) {
@@ -315,7 +320,15 @@ fn without_namespace(mut value: Vec<u8>) -> Vec<u8> {
 
 fn open(directory: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        // One's own file that its mode closes to oneself (0000).
+        Err(Errno::ACCESS) => {
+            let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let closed = rustix::fs::openat(directory, name, path, Mode::empty())?;
+            Ok(owner::overriding(&closed, || rustix::fs::openat(directory, name, flags, Mode::empty()))?)
+        }
+        result => Ok(result?),
+    }
 }
 
 /// What is wrong, before the path is known.

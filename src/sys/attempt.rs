@@ -53,6 +53,21 @@ pub fn seccomp_notification() -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Traces a child.
+pub fn trace() -> io::Result<()> {
+    in_child(0, trace_in_child, std::ptr::null_mut())
+}
+
+/// Has a filter hand over the system calls of a child, of which it makes none.
+pub fn listener() -> io::Result<()> {
+    in_child(0, listener_in_child, std::ptr::null_mut())
+}
+
+/// Reads the memory of a child, by the call that is for other processes.
+pub fn read_memory() -> io::Result<()> {
+    in_child(0, read_memory_in_child, std::ptr::null_mut())
+}
+
 /// Runs `attempt` in a child with the given namespaces and returns what it returned: 0 or an errno.
 ///
 /// `attempt` runs in our memory while we wait; it may only make system calls.
@@ -92,4 +107,34 @@ extern "C" fn mount_in_child(kind: *mut c_void) -> c_int {
 extern "C" fn chroot_in_child(_: *mut c_void) -> c_int {
     // SAFETY: a system call with a literal argument; the child has its own root directory.
     if unsafe { libc::chroot(c"/".as_ptr()) } < 0 { errno() } else { 0 }
+}
+
+extern "C" fn trace_in_child(_: *mut c_void) -> c_int {
+    // SAFETY: the request has no arguments, and the child ends without a stop.
+    if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } < 0 { errno() } else { 0 }
+}
+
+extern "C" fn listener_in_child(_: *mut c_void) -> c_int {
+    const NEW_LISTENER: libc::c_ulong = 1 << 3;
+    let mut allow = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
+    let filter = libc::sock_fprog { len: 1, filter: &raw mut allow };
+    // SAFETY: both calls are about the child alone; the program is live while it is copied.
+    unsafe {
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 {
+            return errno();
+        }
+        if libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, NEW_LISTENER, &raw const filter) < 0 {
+            return errno();
+        }
+    }
+    0
+}
+
+extern "C" fn read_memory_in_child(_: *mut c_void) -> c_int {
+    let (source, mut target) = (1_u8, 0_u8);
+    let local = libc::iovec { iov_base: (&raw mut target).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: (&raw const source).cast_mut().cast(), iov_len: 1 };
+    // SAFETY: both vectors describe a live byte of the child's stack.
+    let count = unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    if count == 1 { 0 } else { errno() }
 }

@@ -13,6 +13,7 @@ pub mod owner;
 pub mod process;
 pub mod restrict;
 mod root;
+pub mod trace;
 mod walk;
 
 pub use attributes::{chmod_at, list_xattrs, read_xattr};

@@ -43,6 +43,8 @@ pub enum Answer {
     Return(i64),
     /// The call fails with this `errno`.
     Fail(i32),
+    /// The answer comes from somebody else, by [`Listener::reply`].
+    Later,
     /// The call returns a duplicate of this descriptor, made in the caller.
     Descriptor {
         /// What is duplicated.
@@ -122,6 +124,12 @@ pub fn install_listener(program: &[Instruction]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).map_err(io::Error::other)?) })
 }
 
+/// Makes a call that does nothing for its caller but be seen by the supervisor, and returns the error that it answers.
+pub fn ask_supervisor() -> io::Result<()> {
+    // SAFETY: the call takes no arguments and changes nothing.
+    check(unsafe { libc::syscall(libc::SYS_getuid) }).map(drop)
+}
+
 /// Sends a descriptor over a connected socket.
 pub fn send_descriptor(socket: impl AsFd, fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -188,6 +196,7 @@ impl Listener {
             Answer::Continue => (0, 0, FLAG_CONTINUE),
             Answer::Return(value) => (value, 0, 0),
             Answer::Fail(errno) => (0, -errno, 0),
+            Answer::Later => return Ok(()),
             Answer::Descriptor { fd, close_on_exec } => {
                 return self.answer_descriptor(notification, &fd, close_on_exec);
             }
@@ -216,10 +225,29 @@ impl Listener {
         }
     }
 
+    /// Returns the means to answer a call from another thread.
+    pub fn reply(&self, notification: &Notification) -> io::Result<Reply> {
+        Ok(Reply { listener: Listener { fd: self.fd.try_clone()? }, notification: *notification })
+    }
+
     /// Whether the caller still waits for the answer, so that its process id means the same process.
     pub fn is_valid(&self, notification: &Notification) -> bool {
         // SAFETY: the id is live.
         unsafe { libc::ioctl(self.fd.as_raw_fd(), IS_VALID, &raw const notification.id) == 0 }
+    }
+}
+
+/// An answer that is still to be given.
+#[derive(Debug)]
+pub struct Reply {
+    listener: Listener,
+    notification: Notification,
+}
+
+impl Reply {
+    /// Answers the call.
+    pub fn answer(self, answer: Answer) -> io::Result<()> {
+        self.listener.answer(&self.notification, answer)
     }
 }
 

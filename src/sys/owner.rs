@@ -12,7 +12,7 @@
 //!
 //! What is kept aside is a fact of the process, as its namespace is.
 
-use super::{Root, read_directory};
+use super::{Root, read_directory, read_xattr};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, StatxFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
@@ -26,6 +26,14 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The attribute of a record: `uid:gid`, and for a device `:c` or `:b` and its numbers.
 pub const OWNER_XATTR: &str = "user.cooper.owner";
+
+/// The attribute in which file capabilities are kept where the kernel refuses them (`security.capability`).
+pub const KEPT_CAPABILITY_XATTR: &str = "user.cooper.capability";
+
+/// What the names of attributes begin with that only this program sets.
+pub const OWN_XATTRS: &str = "user.cooper.";
+
+const CAPABILITY_XATTR: &str = "security.capability";
 
 /// Largest record, bytes: three numbers of ten digits more than needed.
 const RECORD_BYTES: usize = 64;
@@ -119,7 +127,7 @@ pub fn are_devices_aside() -> bool {
 /// Gives an open file or directory an owner.  As chown(2) it may clear set-user-id bits and capabilities.
 pub fn set(file: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     if is_aside() {
-        return record_at_path(&descriptor_path(&file), Owner::new(uid, gid));
+        return record_open(&file, Owner::new(uid, gid));
     }
     let (uid, gid) = ids(uid, gid)?;
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
@@ -163,7 +171,7 @@ pub fn make_device(directory: impl AsFd, name: &OsStr, device: Device, mode: Mod
 pub fn record(file: &OwnedFd, owner: Owner) -> io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile | FileType::Directory => record_at_path(&descriptor_path(file), owner),
+        FileType::RegularFile | FileType::Directory => record_open(file, owner),
         _ => {
             if let Some(node) = Node::of(file)? {
                 let mut nodes = nodes();
@@ -173,6 +181,12 @@ pub fn record(file: &OwnedFd, owner: Owner) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+fn record_open(file: impl AsFd, owner: Owner) -> io::Result<()> {
+    let path = descriptor_path(&file);
+    let record = || record_at_path(&path, owner).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    Ok(overriding(file, record)?)
 }
 
 fn record_at_path(path: &str, owner: Owner) -> io::Result<()> {
@@ -238,6 +252,59 @@ fn read_at_path(path: &str) -> io::Result<Option<Owner>> {
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE | Errno::ACCESS) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Gives an open file capabilities, or keeps them aside where that is refused.
+pub fn set_capability(file: &OwnedFd, value: &[u8]) -> rustix::io::Result<()> {
+    match rustix::fs::fsetxattr(file, CAPABILITY_XATTR, value, XattrFlags::empty()) {
+        Err(Errno::PERM) if is_aside() => {
+            overriding(file, || rustix::fs::fsetxattr(file, KEPT_CAPABILITY_XATTR, value, XattrFlags::empty()))
+        }
+        result => result,
+    }
+}
+
+/// Returns the capabilities of an open file, also those that are kept aside.
+pub fn capability(file: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    match read_xattr(file, CAPABILITY_XATTR)? {
+        None if is_aside() => match read_xattr(file, KEPT_CAPABILITY_XATTR) {
+            // One that its mode closes to its owner can be executed by nobody.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            kept => kept,
+        },
+        value => Ok(value),
+    }
+}
+
+/// Takes away capabilities that are kept aside, as the kernel takes its own when the owner changes.
+pub fn drop_capability(file: &OwnedFd) -> io::Result<()> {
+    let path = descriptor_path(file);
+    match overriding(file, || rustix::fs::removexattr(&path, KEPT_CAPABILITY_XATTR)) {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Does something that the mode of a file refuses to its owner (EACCES), as root could: the mode is widened for the moment.
+///
+/// For a process that keeps owners aside and has no privileges; the descriptor may be one of a path only.
+pub fn overriding<T>(file: impl AsFd, mut operation: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    const OWN: u32 = 0o700;
+    let refused = match operation() {
+        Err(Errno::ACCESS) if is_aside() => Errno::ACCESS,
+        result => return result,
+    };
+    let path = descriptor_path(&file);
+    let stat = rustix::fs::fstat(&file)?;
+    let bits = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { OWN } else { OWN & 0o666 };
+    let mode = stat.st_mode & 0o7777;
+    if stat.st_uid != rustix::process::geteuid().as_raw() || mode & bits == bits {
+        return Err(refused);
+    }
+    rustix::fs::chmod(&path, Mode::from_raw_mode(mode | bits))?;
+    let result = operation();
+    rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?;
+    result
 }
 
 /// Attributes cannot be reached through a descriptor of a path, but by its name.

@@ -9,7 +9,7 @@ use std::path::Path;
 /// All rungs: what an attack on archives, contexts, caches and outputs must not get through on any.
 pub const EVERY: &[Rung] = &Rung::ALL;
 /// Those on which RUN works.
-pub const WITH_RUN: &[Rung] = &[Rung::Root, Rung::Rootless, Rung::SingleId, Rung::Chroot];
+pub const WITH_RUN: &[Rung] = &[Rung::Root, Rung::Rootless, Rung::SingleId, Rung::Chroot, Rung::Trace];
 /// Those that keep a RUN apart from the machine; on rung 4 the container around the builder is the border.
 pub const APART: &[Rung] = &[Rung::Root, Rung::Rootless, Rung::SingleId];
 

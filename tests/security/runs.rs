@@ -337,7 +337,7 @@ fn privileges_are_not_granted_by_a_dockerfile() {
     on(WITH_RUN, |bench| {
         bench.build("FROM base\nRUN --security=insecure true\n", &[]).refused("security.insecure");
         bench.build("FROM base\nRUN --network=host true\n", &[]).refused("network.host");
-        bench.build("FROM base\nRUN --device=vendor.com/gpu true\n", &[]).refused("device");
+        bench.build("FROM base\nRUN --device=vendor.com/gpu,required true\n", &[]).refused("device");
         for options in
             ["bind-propagation=rshared,dev", "bind-propagation=suid", "propagation=shared", "relabel=shared,exec"]
         {

@@ -8,20 +8,14 @@ use super::{CopyError, CopyStats, Placement, WantedOwner};
 use crate::context::selection::{Entry, EntryKind};
 use crate::sys::Root;
 use crate::sys::bytes::write_at;
-use crate::sys::owner::{Device, make_device};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, major, minor};
+use crate::sys::owner::{self, Device, make_device};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-
-/// The extended attribute that is part of a file's rights; all others stay behind.
-const CAPABILITY: &str = "security.capability";
-
-/// Largest `security.capability` there is (version 3), bytes.
-const MAX_CAPABILITY_BYTES: usize = 24;
 
 /// What a file that is made rather than copied looks like, before `--chown` and `--chmod`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,13 +242,8 @@ fn has_time(stat: &Stat, entry: &Entry) -> bool {
 
 /// Copies the file capabilities, if there are any; without the right to set them they are lost, as in BuildKit.
 fn copy_capability(source: &OwnedFd, dest: &OwnedFd) -> io::Result<()> {
-    let mut value = [0; MAX_CAPABILITY_BYTES];
-    let length = match rustix::fs::fgetxattr(source, CAPABILITY, &mut value) {
-        Ok(length) => length,
-        Err(Errno::NODATA | Errno::NOTSUP) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    match rustix::fs::fsetxattr(dest, CAPABILITY, &value[..length], XattrFlags::empty()) {
+    let Some(value) = owner::capability(source)? else { return Ok(()) };
+    match owner::set_capability(dest, &value) {
         Ok(()) | Err(Errno::PERM | Errno::NOTSUP) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -43,7 +43,7 @@ pub(in crate::sandbox) fn run(spec: &Spec, pool: &Pool, builder: &OwnedFd) -> Re
 
 /// Waits for the command, or for the end of the builder, ends what is left, and returns the command's exit code as a shell
 /// would.
-fn wait(child: &Child, builder: &OwnedFd) -> i32 {
+pub(in crate::sandbox) fn wait(child: &Child, builder: &OwnedFd) -> i32 {
     // Who is killed with the builder cannot end the others of the step.
     let outlives = rustix::process::set_parent_process_death_signal(None).is_ok();
     let mut fds = [PollFd::new(child, PollFlags::IN), PollFd::new(builder, PollFlags::empty())];

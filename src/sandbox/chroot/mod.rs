@@ -8,6 +8,6 @@ mod child;
 mod covers;
 mod processes;
 
-pub(super) use child::run;
+pub(super) use child::{run, wait};
 pub(super) use covers::Covers;
 pub(super) use processes::{descendants, kill_descendants, parent_of, pid_of};

@@ -12,7 +12,7 @@ mod watch;
 
 pub(super) use network::local_sockets_program;
 pub use watch::{Watch, When};
-pub(super) use watch::{call_name, succeed_program, watch_program};
+pub(super) use watch::{call_name, succeed_program, trace_program, watch_program};
 
 use crate::sys::capability::Capabilities;
 use crate::sys::restrict::Instruction;
@@ -55,6 +55,7 @@ fn architectures() -> &'static [Arch] {
 const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
 const RET_NOTIFY: u32 = 0x7fc0_0000;
+const RET_TRACE: u32 = 0x7ff0_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_EPERM: u32 = RET_ERRNO | 1;
 const RET_ENOSYS: u32 = RET_ERRNO | 0x26;
@@ -100,6 +101,7 @@ enum Verdict {
     Clone,
     Notify(When),
     Succeed,
+    Trace,
 }
 
 /// Returns the program for this machine's architectures and a step with these capabilities.
@@ -200,6 +202,7 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Allow => vec![plain(RETURN, RET_ALLOW)],
         // The errno 0.
         Verdict::Succeed => vec![plain(RETURN, RET_ERRNO)],
+        Verdict::Trace => vec![plain(RETURN, RET_TRACE)],
         Verdict::Eperm => vec![plain(RETURN, RET_EPERM)],
         Verdict::Enosys => vec![plain(RETURN, RET_ENOSYS)],
         Verdict::Socket => one_of(&REFUSED_FAMILIES, RET_EPERM, RET_ALLOW),
@@ -213,15 +216,23 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
             plain(RETURN, RET_NOTIFY),
             plain(RETURN, RET_ALLOW),
         ],
+        Verdict::Notify(When::NotStandardStream { argument }) => vec![
+            plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
+            branch(JUMP_AT_LEAST, 3, 0, 1),
+            plain(RETURN, RET_NOTIFY),
+            plain(RETURN, RET_ALLOW),
+        ],
         Verdict::Notify(When::Equals { argument, value }) => vec![
             plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
             branch(JUMP_EQUAL, value, 0, 1),
             plain(RETURN, RET_NOTIFY),
             plain(RETURN, RET_ALLOW),
         ],
-        Verdict::Notify(When::NotStandardStream { argument }) => vec![
+        Verdict::Notify(When::NonZero { argument }) => vec![
             plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument)),
-            branch(JUMP_AT_LEAST, 3, 0, 1),
+            branch(JUMP_EQUAL, 0, 0, 2),
+            plain(LOAD, FIRST_ARGUMENT + 8 * u32::from(argument) + 4),
+            branch(JUMP_EQUAL, 0, 1, 0),
             plain(RETURN, RET_NOTIFY),
             plain(RETURN, RET_ALLOW),
         ],

@@ -1,6 +1,6 @@
 //! The filter that hands chosen system calls of a step to the builder.
 
-use super::{Verdict, architectures, program_of, push_range, table};
+use super::{Arch, Verdict, architectures, program_of, push_range, table};
 use crate::sys::restrict::Instruction;
 
 /// A system call that a step's supervisor wants to see.
@@ -24,6 +24,11 @@ pub enum When {
         /// The bits.
         bits: u32,
     },
+    /// Those whose argument is not 0.
+    NonZero {
+        /// The argument, the first being 0.
+        argument: u8,
+    },
     /// Those whose low half of an argument has this value.
     Equals {
         /// The argument, the first being 0.
@@ -40,21 +45,36 @@ pub enum When {
 
 /// Returns the program that sends the watched calls to a listener and lets all others pass.
 pub(in crate::sandbox) fn watch_program(watches: &[Watch]) -> Vec<Instruction> {
+    program_of(architectures(), |arch| singled_out(notified(arch, watches)))
+}
+
+/// Returns the program that also stops these calls for a tracer, and knows no interface but the first.
+pub(in crate::sandbox) fn trace_program(watches: &[Watch], traced: &[&str]) -> Vec<Instruction> {
     program_of(architectures(), |arch| {
-        let mut calls: Vec<(u32, Verdict)> = Vec::new();
-        for watch in watches {
-            let Some(number) = table::row(watch.call).and_then(|row| arch.number(row)) else { continue };
-            match calls.iter_mut().find(|(known, _)| *known == number) {
-                // Two conditions: whoever asked decides for itself.
-                Some((_, verdict)) if *verdict != Verdict::Notify(watch.when) => {
-                    *verdict = Verdict::Notify(When::Always);
-                }
-                Some(_) => {}
-                None => calls.push((number, Verdict::Notify(watch.when))),
-            }
+        if Some(&arch) != architectures().first() {
+            return vec![(0, Verdict::Enosys)];
         }
+        let rows = traced.iter().filter_map(|name| table::row(name));
+        let mut calls = notified(arch, watches);
+        calls.extend(rows.filter_map(|row| Some((arch.number(row)?, Verdict::Trace))));
         singled_out(calls)
     })
+}
+
+fn notified(arch: Arch, watches: &[Watch]) -> Vec<(u32, Verdict)> {
+    let mut calls: Vec<(u32, Verdict)> = Vec::new();
+    for watch in watches {
+        let Some(number) = table::row(watch.call).and_then(|row| arch.number(row)) else { continue };
+        match calls.iter_mut().find(|(known, _)| *known == number) {
+            // Two conditions: whoever asked decides for itself.
+            Some((_, verdict)) if *verdict != Verdict::Notify(watch.when) => {
+                *verdict = Verdict::Notify(When::Always);
+            }
+            Some(_) => {}
+            None => calls.push((number, Verdict::Notify(watch.when))),
+        }
+    }
+    calls
 }
 
 /// Returns the program that lets these calls succeed without doing anything, and all others pass.

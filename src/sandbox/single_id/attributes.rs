@@ -17,7 +17,7 @@ pub(super) fn list(call: &Call<'_>) -> io::Result<Answer> {
     const CURRENT: u32 = libc::AT_FDCWD.cast_unsigned();
     const NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW.unsigned_abs();
     let found = match call.name {
-        "flistxattr" => opened(call, &format!("fd/{}", call.number(0))).map(Some),
+        "flistxattr" => opened(call, call.number(0)).map(Some),
         name => target(call, CURRENT, &call.path(0)?, if name == "llistxattr" { NOFOLLOW } else { 0 }),
     };
     // Whatever is wrong, the kernel says it better.

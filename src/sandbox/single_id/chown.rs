@@ -1,10 +1,10 @@
 //! Changes of owners: recorded, and told to the kernel as a change to the only owner that there is.
 
 use super::credentials::Credentials;
-use super::{NOBODY, SingleId, Target, opened, target};
+use super::{SingleId, Target, opened, target};
 use crate::sandbox::supervise::{Answer, Call};
 use crate::sys::owner::{self, Owner};
-use rustix::fs::{AtFlags, FileType, Gid, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
@@ -27,7 +27,7 @@ impl SingleId {
         let path = path.map(|index| call.path(index)).transpose()?;
         let found = match &path {
             Some(path) => target(call, directory, path, flags)?,
-            None => Some(opened(call, &format!("fd/{directory}"))?),
+            None => Some(opened(call, directory)?),
         };
         // The step's own pipes and the like: nobody will look at their owner.
         let Some(found) = found else { return Ok(Answer::Return(0)) };
@@ -37,7 +37,9 @@ impl SingleId {
         let kept = |new: u32, old: u32| if new == UNCHANGED { old } else { new };
         let owner = Owner { uid: kept(wanted.0, current.uid), gid: kept(wanted.1, current.gid), ..current };
         change(&found, owner)?;
-        if let (Some(path), FileType::Symlink) = (&path, found.file_type()) {
+        if let (Some(path), FileType::Symlink) = (&path, found.file_type())
+            && !self.is_without_owners
+        {
             let (parent, name) = call.parent(directory, path)?;
             renew_link(&parent, &name, owner)?;
         }
@@ -57,11 +59,13 @@ fn check(credentials: &Credentials, current: Owner, (uid, gid): (u32, u32)) -> R
 /// now, a file of a lower layer is copied up), and records the owner.
 fn change(target: &Target, owner: Owner) -> io::Result<()> {
     let is_file = matches!(target.file_type(), FileType::RegularFile | FileType::Directory | FileType::Symlink);
-    if target.stat.st_uid == NOBODY {
+    let own = (rustix::process::geteuid(), rustix::process::getegid());
+    if target.stat.st_uid != own.0.as_raw() {
         // Something of the machine's: its devices in /dev, a directory that was mounted.
         return if is_file { Err(Errno::PERM.into()) } else { Ok(()) };
     }
-    rustix::fs::chownat(&target.file, "", Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::EMPTY_PATH)?;
+    rustix::fs::chownat(&target.file, "", Some(own.0), Some(own.1), AtFlags::EMPTY_PATH)?;
+    owner::drop_capability(&target.file)?;
     match owner::record(&target.file, owner) {
         // A file system without attributes, or one of the kernel's: nothing of it comes into a layer.
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS)) => {

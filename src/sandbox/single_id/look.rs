@@ -17,21 +17,22 @@ struct Look {
     buffer: usize,
 }
 
-/// Answers a call of the stat family.
-pub(super) fn answer(call: &Call<'_>) -> io::Result<Answer> {
+/// Answers a call of the stat family; `unrecorded` is the owner of files without a record, if the kernel does not tell it.
+pub(super) fn answer(call: &Call<'_>, unrecorded: Option<Owner>) -> io::Result<Answer> {
     // Other interfaces have structures of their own; `statx` is the same everywhere.
     if !call.is_native() && call.name != "statx" {
         return Ok(Answer::Continue);
     }
     let found = match call.name {
-        "fstat" => opened(call, &format!("fd/{}", call.number(0))).map(|target| Some((target, 1))),
+        "fstat" => opened(call, call.number(0)).map(|target| Some((target, 1))),
         _ => look(call).and_then(|look| {
             Ok(target(call, look.directory, &look.path, look.flags)?.map(|target| (target, look.buffer)))
         }),
     };
     // Whatever is wrong, the kernel says it better.
     let Ok(Some((target, buffer))) = found else { return Ok(Answer::Continue) };
-    let Ok(Some(owner)) = owner::recorded(&target.file, &target.stat) else { return Ok(Answer::Continue) };
+    let recorded = owner::recorded(&target.file, &target.stat);
+    let Some(owner) = recorded.ok().flatten().or(unrecorded) else { return Ok(Answer::Continue) };
     match call.name {
         "statx" => write_statx(call, &target, owner, buffer)?,
         _ => write_stat(call, target, owner, buffer)?,

@@ -17,26 +17,39 @@ mod processes;
 
 use super::supervise::{Answer, Call, Emulation, Watch, When};
 use super::user::User;
+use crate::sys::owner::Owner;
 use credentials::Credentials;
 use processes::Processes;
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The user id of files that are nobody's in the namespace (`overflowuid`); they are not ours to give away.
-const NOBODY: u32 = 65534;
-
 /// Plays users and owners for one step.
 pub(super) struct SingleId {
     processes: Processes,
+    /// Whether the kernel knows not even root as an owner: a file without a record is shown as root's.
+    is_without_owners: bool,
 }
 
 impl SingleId {
     /// The step's first process believes to be `user`.
     pub(super) fn new(user: &User) -> SingleId {
-        SingleId { processes: Processes::new(Credentials::of(user)) }
+        SingleId { processes: Processes::new(Credentials::of(user)), is_without_owners: false }
+    }
+
+    /// For a step outside any user namespace, in which its files are the builder's own.
+    pub(super) fn without_owners(self) -> SingleId {
+        SingleId { is_without_owners: true, ..self }
+    }
+
+    /// Gives a process the rights of a set-user-id or set-group-id program that it has executed.
+    pub(super) fn executed(&mut self, process: u32, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        let credentials = self.processes.get(process);
+        let mut changed = (*credentials).clone();
+        changed.execute(user, group);
+        if changed == *credentials { Ok(()) } else { self.processes.set(process, changed) }
     }
 }
 
@@ -134,7 +147,9 @@ impl Emulation for SingleId {
     fn answer(&mut self, call: &Call<'_>) -> Answer {
         let answered = match call.name.trim_end_matches("32") {
             "chown" | "fchown" | "lchown" | "fchownat" => self.chown(call),
-            "stat" | "lstat" | "fstat" | "newfstatat" | "statx" => look::answer(call),
+            "stat" | "lstat" | "fstat" | "newfstatat" | "statx" => {
+                look::answer(call, self.is_without_owners.then(Owner::default))
+            }
             "open" | "openat" | "creat" | "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" => {
                 self.create(call)
             }
@@ -164,9 +179,11 @@ fn target(call: &Call<'_>, directory: u32, path: &Path, flags: u32) -> io::Resul
         if flags & libc::AT_EMPTY_PATH.unsigned_abs() == 0 {
             return Err(Errno::NOENT.into());
         }
-        let name =
-            if directory == libc::AT_FDCWD.cast_unsigned() { "cwd".to_owned() } else { format!("fd/{directory}") };
-        return opened(call, &name).map(Some);
+        if directory == libc::AT_FDCWD.cast_unsigned() {
+            let file = call.open(directory, Path::new("."), OFlags::PATH)?;
+            return Ok(Some(Target { stat: rustix::fs::fstat(&file)?, file }));
+        }
+        return opened(call, directory).map(Some);
     }
     let nofollow = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
     match call.open(directory, path, OFlags::PATH | nofollow) {
@@ -180,11 +197,8 @@ fn target(call: &Call<'_>, directory: u32, path: &Path, flags: u32) -> io::Resul
 }
 
 /// Opens what a descriptor of the caller stands for.
-fn opened(call: &Call<'_>, name: &str) -> io::Result<Target> {
-    let file = match rustix::fs::open(call.proc_path(name), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Err(Errno::NOENT) => return Err(Errno::BADF.into()),
-        file => file?,
-    };
+fn opened(call: &Call<'_>, number: u32) -> io::Result<Target> {
+    let file = call.opened(number)?;
     call.is_still_there()?;
     Ok(Target { stat: rustix::fs::fstat(&file)?, file })
 }

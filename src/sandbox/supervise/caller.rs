@@ -1,7 +1,7 @@
 //! The caller of an intercepted system call: its arguments, its memory, and paths as it means them.
 
 use crate::sys::Root;
-use crate::sys::notify::{Listener, Notification, read_memory, read_path};
+use crate::sys::notify::{Listener, Notification, Reply, read_memory, read_path};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -20,6 +20,26 @@ pub struct Call<'a> {
     listener: &'a Listener,
     /// The caller's root, if it is that of all processes of the step.
     shared_root: Option<&'a Root>,
+    /// What its paths mean, if that is not what the kernel would say.
+    paths: Option<&'a dyn Paths>,
+}
+
+/// What the paths of a step's threads mean, where the kernel does not know.
+pub trait Paths: Send + Sync {
+    /// Opens what a path leads to, relative to the descriptor `directory` of a thread (or `AT_FDCWD`).
+    fn open(&self, thread: u32, directory: u32, path: &Path, flags: OFlags) -> io::Result<OwnedFd>;
+
+    /// Opens the directory in which the last name of a path is to be made, and returns that name.
+    fn parent(&self, thread: u32, directory: u32, path: &Path) -> io::Result<(OwnedFd, OsString)>;
+
+    /// Opens what a descriptor of a thread stands for, by its path only.
+    fn opened(&self, thread: u32, number: u32) -> io::Result<OwnedFd>;
+}
+
+impl std::fmt::Debug for dyn Paths + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Paths")
+    }
 }
 
 impl<'a> Call<'a> {
@@ -29,7 +49,11 @@ impl<'a> Call<'a> {
         listener: &'a Listener,
         shared_root: Option<&'a Root>,
     ) -> Call<'a> {
-        Call { name, notification, listener, shared_root }
+        Call { name, notification, listener, shared_root, paths: None }
+    }
+
+    pub(super) fn with_paths(self, paths: Option<&'a dyn Paths>) -> Call<'a> {
+        Call { paths, ..self }
     }
 
     /// Returns the calling thread.
@@ -88,6 +112,11 @@ impl<'a> Call<'a> {
         if self.listener.is_valid(self.notification) { Ok(()) } else { Err(Errno::SRCH.into()) }
     }
 
+    /// Returns the means to answer it later, from another thread, after [`super::Answer::Later`].
+    pub fn reply(&self) -> io::Result<Reply> {
+        self.listener.reply(self.notification)
+    }
+
     /// Returns the name of one of the caller's files in `/proc`: `root`, `cwd`, `fd/3`.
     pub fn proc_path(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.pid())
@@ -109,6 +138,9 @@ impl<'a> Call<'a> {
     ///
     /// Links into `/proc` (`/dev/stdout`, `/proc/self/fd/3`) are refused with ELOOP: they would be the builder's own.
     pub fn open(&self, directory: u32, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        if let Some(paths) = self.paths {
+            return paths.open(self.pid(), directory, path, flags);
+        }
         if path.is_absolute() {
             return self.open_in_root(path, flags);
         }
@@ -133,10 +165,25 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Opens what a descriptor of the caller stands for, by its path only.
+    pub fn opened(&self, number: u32) -> io::Result<OwnedFd> {
+        if let Some(paths) = self.paths {
+            return paths.opened(self.pid(), number);
+        }
+        let path = self.proc_path(&format!("fd/{number}"));
+        match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) => Err(Errno::BADF.into()),
+            file => Ok(file?),
+        }
+    }
+
     /// Opens the directory of a path of the caller, and returns the last name, which is not followed.
     ///
     /// A path without a last name, or with a slash after it, is an error (EINVAL).
     pub fn parent(&self, directory: u32, path: &Path) -> io::Result<(OwnedFd, OsString)> {
+        if let Some(paths) = self.paths {
+            return paths.parent(self.pid(), directory, path);
+        }
         let bytes = path.as_os_str().as_bytes();
         let name = path.file_name().filter(|_| !bytes.ends_with(b"/.")).ok_or(Errno::INVAL)?;
         let above = path.parent().unwrap_or(Path::new(""));
@@ -169,7 +216,7 @@ impl<'a> Call<'a> {
 }
 
 /// `AT_FDCWD`.
-pub(super) const CURRENT_DIRECTORY: u32 = libc::AT_FDCWD.cast_unsigned();
+pub const CURRENT_DIRECTORY: u32 = libc::AT_FDCWD.cast_unsigned();
 
 fn open_beneath(directory: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;

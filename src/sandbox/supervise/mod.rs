@@ -13,7 +13,7 @@ mod status;
 
 pub use crate::sandbox::seccomp::{Watch, When};
 pub use crate::sys::notify::Answer;
-pub use caller::Call;
+pub use caller::{CURRENT_DIRECTORY, Call, Paths};
 pub use status::Status;
 
 use crate::sandbox::seccomp::{call_name, watch_program};
@@ -25,6 +25,7 @@ use rustix::fs::Mode;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// The call that gives a process another root; it has no other way without CAP_SYS_ADMIN.
 const CHANGE_ROOT: &str = "chroot";
@@ -44,6 +45,7 @@ pub struct Supervisor<'a> {
     watches: Vec<Vec<Watch>>,
     names: HashMap<(u32, i32), Option<&'static str>>,
     root: SharedRoot,
+    paths: Option<Arc<dyn Paths>>,
 }
 
 /// The root that all processes of a step have, as long as none has changed its own.
@@ -58,7 +60,7 @@ impl<'a> Supervisor<'a> {
     /// Puts emulations together; the first that answers a call wins.
     pub fn new(emulations: Vec<Box<dyn Emulation + 'a>>) -> Supervisor<'a> {
         let watches = emulations.iter().map(|emulation| emulation.watches()).collect();
-        Supervisor { emulations, watches, names: HashMap::new(), root: SharedRoot::Unknown }
+        Supervisor { emulations, watches, names: HashMap::new(), root: SharedRoot::Unknown, paths: None }
     }
 
     /// Says that processes may have mounts and roots of their own: with all capabilities they can have both.
@@ -66,10 +68,20 @@ impl<'a> Supervisor<'a> {
         Supervisor { root: SharedRoot::Several, ..self }
     }
 
+    /// Says what paths mean, where the kernel does not know.
+    pub fn with_paths(self, paths: Arc<dyn Paths>) -> Supervisor<'a> {
+        Supervisor { paths: Some(paths), root: SharedRoot::Several, ..self }
+    }
+
     /// Returns the filter that the step's process installs with [`crate::sys::notify::install_listener`].
     pub fn program(&self) -> Vec<Instruction> {
+        watch_program(&self.watches())
+    }
+
+    /// Returns the calls that must be seen.
+    pub fn watches(&self) -> Vec<Watch> {
         let own = Watch { call: CHANGE_ROOT, when: When::Always };
-        watch_program(&[self.watches.concat(), vec![own]].concat())
+        [self.watches.concat(), vec![own]].concat()
     }
 
     /// Waits for the listener to come over `socket` and answers calls until the last process of the step is gone; returns
@@ -108,7 +120,7 @@ impl<'a> Supervisor<'a> {
             self.root = SharedRoot::Open(root);
         }
         let root = if let SharedRoot::Open(root) = &self.root { Some(root) } else { None };
-        let call = &Call::new(name, notification, listener, root);
+        let call = &Call::new(name, notification, listener, root).with_paths(self.paths.as_deref());
         for (emulation, watches) in self.emulations.iter_mut().zip(&self.watches) {
             if !watches.iter().any(|watch| watch.call == call.name) {
                 continue;

@@ -67,6 +67,10 @@ impl Seen {
     }
 }
 
+fn is_closed(stat: &rustix::fs::Stat) -> bool {
+    stat.st_mode & 0o400 == 0
+}
+
 fn look(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Seen> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
@@ -186,6 +190,8 @@ impl Diff<'_> {
                 let layer = self.layer_directory(&self.parent())?;
                 let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 self.nodes.put(directory.as_fd(), layer.as_fd(), name, &stat, &self.path)?;
+                // To read one that its mode closes to its owner is a change of its mode.
+                return if is_closed(&stat) { look(directory.as_fd(), name) } else { Ok(now) };
             }
             return Ok(now);
         }

@@ -1,10 +1,9 @@
 //! Puts one node of a tree into another, with its metadata.
 
 use super::Sharing;
-use crate::layer::CAPABILITY_XATTR;
 use crate::sys::bytes::DataPath;
-use crate::sys::{Root, chmod_at, owner, read_xattr};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use crate::sys::{Root, chmod_at, owner};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -76,8 +75,13 @@ impl<'a> Nodes<'a> {
     fn copy_file(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = match rustix::fs::openat(from, name, flags, Mode::empty()) {
-            // One's own file that its mode closes to oneself (0000): nobody without privileges can write to it either.
-            Err(Errno::ACCESS) => return Ok(rustix::fs::linkat(from, name, to, name, AtFlags::empty())?),
+            // One's own file that its mode closes to oneself (0000).
+            Err(Errno::ACCESS) => {
+                let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let closed = rustix::fs::openat(from, name, path, Mode::empty())?;
+                let open = || rustix::fs::openat(from, name, flags, Mode::empty());
+                owner::overriding(&closed, open)?
+            }
             result => result?,
         };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -114,9 +118,9 @@ pub(super) fn set_metadata(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Res
     }
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && let Some(value) = read_xattr(from, CAPABILITY_XATTR)?
+        && let Some(value) = owner::capability(from)?
     {
-        rustix::fs::fsetxattr(to, CAPABILITY_XATTR, &value, XattrFlags::empty())?;
+        owner::set_capability(to, &value)?;
     }
     Ok(rustix::fs::futimens(to, &modified(stat))?)
 }
