@@ -489,7 +489,16 @@ fn the_doctor_tells_of_this_machine() {
     let store = bench.path("store");
     assert_eq!(report["facts"]["store"], json!(store.to_str().unwrap()));
     let part = |name: &str| report["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned();
-    for name in ["mounts as root", "user namespaces", "subordinate ids", "a new /proc", "chroot", "chown"] {
+    for name in [
+        "mounts as root",
+        "user namespaces",
+        "subordinate ids",
+        "a new /proc",
+        "chroot",
+        "chown",
+        "control groups",
+        "tracing",
+    ] {
         let part = part(name).unwrap_or_else(|| panic!("{name} is not reported"));
         assert!(part["allowed"] == true || !part["reason"].as_str().unwrap().is_empty(), "{part}");
     }

@@ -2,7 +2,7 @@
 //!
 //! The rungs are chosen by [`Probe::allows`] alone; this is for the person who wants to know why.
 
-use super::probe::{IdMap, Probe, Wall, find_program, reason};
+use super::probe::{IdMap, Probe, Rung, Wall, find_program, reason};
 use super::surroundings::Surroundings;
 use crate::sys::attempt::{self, Mount};
 use std::io;
@@ -31,6 +31,8 @@ pub fn survey(probe: &Probe) -> Vec<Finding> {
         Finding { name: "chroot", verdict: as_root(attempt::chroot(), "CAP_SYS_CHROOT", surroundings) },
         Finding { name: "chown", verdict: as_root(attempt::chown(), "CAP_CHOWN", surroundings) },
         Finding { name: "seccomp notification", verdict: notification(surroundings) },
+        Finding { name: "control groups", verdict: super::cgroup::delegated() },
+        Finding { name: "tracing", verdict: yes(probe.allows(Rung::Trace), "paths can be answered, programs traced") },
         Finding { name: "private network", verdict: network_helper() },
     ]
 }

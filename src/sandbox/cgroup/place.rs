@@ -22,6 +22,9 @@ const ROUNDS: usize = 10;
 /// Files that limit a group, where they say neither `max` nor nothing.
 const LIMITS: [&str; 6] = ["memory.max", "memory.high", "memory.swap.max", "pids.max", "cpu.max", "cpuset.cpus"];
 
+/// What steps can be limited by.
+const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuset", "pids"];
+
 /// The control groups that this process sees.
 #[derive(Debug)]
 pub(super) struct View {
@@ -86,6 +89,23 @@ impl View {
             None if is_alone() || self.own == self.mount => self.inside(needed, is_alone()),
             None => self.beside(needed),
         }
+    }
+
+    /// Says which limits the groups of steps could have, without making any.
+    pub(super) fn delegated(&self) -> Result<String, Wall> {
+        let is_own = !self.own.join("cgroup.type").exists() || self.own == self.mount;
+        let is_alone = matches!(processes(&self.own).as_deref(), Ok([only]) if *only == self.pid);
+        let directory = if is_own || is_alone { &self.own } else { self.own.parent().unwrap_or(&self.mount) };
+        for path in [directory.to_owned(), directory.join("cgroup.procs")] {
+            access(&path, Access::WRITE_OK).map_err(|error| self.not_ours(directory, &error.into()))?;
+        }
+        let available = read(&directory.join("cgroup.controllers")).unwrap_or_default();
+        let found: Vec<&str> = CONTROLLERS.into_iter().filter(|name| has(&available, name)).collect();
+        if found.is_empty() {
+            let what = format!("the control group `{}` has no controllers of version 2", self.name(directory));
+            return Err(Wall::new(what, if self.legacy.is_empty() { DELEGATE } else { V2 }));
+        }
+        Ok(format!("version 2, for limits of {}", found.join(", ")))
     }
 
     fn named(&self, name: &str, needed: &BTreeSet<&'static str>) -> Result<Place, Wall> {
