@@ -8,6 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+/// `fchmodat2(2)`, Linux 6.6: the same number on every architecture since the tables were joined.
+const FCHMODAT2: libc::c_long = 452;
+
 /// Largest value of an extended attribute, and largest list of names (`XATTR_SIZE_MAX` of Linux).
 const XATTR_BYTES: usize = 65536;
 
@@ -19,7 +22,7 @@ pub fn chmod_at(directory: impl AsFd, name: &OsStr, mode: Mode) -> io::Result<()
     let fd = directory.as_fd().as_raw_fd();
     // SAFETY: the descriptor and the string outlive the call, which writes to no memory of this process.
     let result =
-        unsafe { libc::syscall(libc::SYS_fchmodat2, fd, path.as_ptr(), mode.bits(), libc::AT_SYMLINK_NOFOLLOW) };
+        unsafe { libc::syscall(FCHMODAT2, fd, path.as_ptr(), mode.bits(), libc::AT_SYMLINK_NOFOLLOW) };
     if result == 0 {
         return Ok(());
     }
