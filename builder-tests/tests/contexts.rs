@@ -155,6 +155,7 @@ fn a_git_repository(#[values(Who::Caller, Who::Ordinary)] who: Who) {
 #[case("COPY d/x d/none* /q/\n", true)]
 #[case("COPY link/none* /q/\n", false)]
 #[case("COPY d /d\nCOPY link/none* /q/\n", true)]
+#[case("COPY d/**/**/y /q/\n", true)]
 #[case("COPY --parents d/none* /q/\n", true)]
 #[case("COPY --from=other d/none* d/z /q/\n", true)]
 #[case("COPY --from=other d/z /z\nCOPY --from=other d/none* /q/\n", false)]

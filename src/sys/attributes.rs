@@ -21,8 +21,7 @@ pub fn chmod_at(directory: impl AsFd, name: &OsStr, mode: Mode) -> io::Result<()
     let path = CString::new(name.as_bytes())?;
     let fd = directory.as_fd().as_raw_fd();
     // SAFETY: the descriptor and the string outlive the call, which writes to no memory of this process.
-    let result =
-        unsafe { libc::syscall(FCHMODAT2, fd, path.as_ptr(), mode.bits(), libc::AT_SYMLINK_NOFOLLOW) };
+    let result = unsafe { libc::syscall(FCHMODAT2, fd, path.as_ptr(), mode.bits(), libc::AT_SYMLINK_NOFOLLOW) };
     if result == 0 {
         return Ok(());
     }
